@@ -38,7 +38,8 @@ pub struct Report {
     pub restarts: u64,
     /// Totals of all books.
     pub ledger: Ledger,
-    /// Totals over all earlier runs on the store, if piles are durable.
+    /// Totals over all runs on the store, if piles are durable; of earlier ones only, while this one
+    /// runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<StoreAccount>,
     /// A row for each pile, crew, gopher and incinerator.
@@ -222,7 +223,7 @@ impl Ledger {
     }
 }
 
-/// Totals of a store at the start of a run. `offered = burned + dead + dropped + present`.
+/// Totals of a store over all its runs. `offered = burned + dead + dropped + present`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StoreAccount {
     /// Books that were stored, each once.

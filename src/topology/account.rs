@@ -89,7 +89,9 @@ impl RunningTopology {
             },
             restarts: restarts.values().sum(),
             ledger: Ledger { kept: inner.context.custody.kept_books() as u64, ..ledger.into() },
-            account: inner.found.as_ref().and_then(|found| found.account).map(Into::into),
+            account: (context.custody.store_account())
+                .or_else(|| inner.found.as_ref().and_then(|found| found.account))
+                .map(Into::into),
             nodes,
             balancers: inner.balancers.balancer_reports(passed, &of),
             requesters: inner.balancers.requester_reports(passed),

@@ -242,6 +242,11 @@ pub trait Backend: Send + Sync + 'static {
         unsupported("dropping piles")
     }
 
+    /// The account over all runs until now.
+    fn account(&self) -> Reply<'_, Result<Account, StoreError>> {
+        unsupported("an account")
+    }
+
     /// The processes that hold books.
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {
         unsupported("listing holders")

@@ -3,6 +3,7 @@
 mod buffers;
 pub(super) mod durable;
 mod settle;
+mod window;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,8 +36,6 @@ struct PileCustody {
     home: Arc<Home>,
     /// Where changes of its books are handed to, if they matter to the store.
     journal: Option<Arc<Journal>>,
-    /// Books that are in the store only.
-    late: AtomicUsize,
 }
 
 /// The books of all piles, outside the actors.
@@ -104,7 +103,6 @@ impl Custody {
                     journal: journal
                         .filter(|journal| journal.is_concerned(PileKey(key as u32)))
                         .cloned(),
-                    late: AtomicUsize::new(0),
                 })
                 .collect(),
             ledger,
@@ -254,8 +252,8 @@ impl Custody {
 
     fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
         let (pile, end) = (unbound.batch.pile, unbound.end);
-        let done = shelf.settle(unbound, now);
-        self.note_returns(pile, shelf);
+        let mut done = shelf.settle(unbound, now);
+        done.resting = self.note_returns(pile, shelf);
         self.account(pile, end, done, shelf.is_idle())
     }
 
@@ -337,6 +335,9 @@ impl Custody {
         let now = self.now_if(shelf.is_delaying());
         let buffer = || self.buffers.take(want.books);
         let batch = shelf.lease(want, now, holder, buffer);
+        if own.journal.is_some() {
+            self.ask_if_low(pile, &mut shelf);
+        }
         drop(shelf);
         batch.map(|batch| Lease::new(batch, own.home.clone()))
     }
@@ -373,7 +374,7 @@ impl Custody {
             inbox: own.waiting.load(Ordering::Acquire),
             reserved: shelf.reserved(),
             next_due: shelf.next_due(),
-            late: own.late.load(Ordering::Acquire),
+            late: shelf.behind(),
             keeps: self.keeps(pile),
         }
     }
@@ -381,7 +382,8 @@ impl Custody {
     /// A consistent account of all books.
     pub fn ledger(&self) -> LedgerReport {
         let shelves: Vec<_> = self.piles.iter().map(|pile| lock(&pile.shelf)).collect();
-        let in_flight = shelves.iter().map(|shelf| shelf.ready() + shelf.leased()).sum::<usize>();
+        let here = |shelf: &MutexGuard<'_, Shelf>| shelf.ready() + shelf.leased() + shelf.behind();
+        let in_flight = shelves.iter().map(here).sum::<usize>();
         self.ledger.report(in_flight as u64)
     }
 

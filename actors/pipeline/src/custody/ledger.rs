@@ -52,7 +52,7 @@ pub struct Ledger {
     reburned: AtomicU64,
     /// Lower ids are of earlier runs.
     first: u64,
-    /// Books of earlier runs that have not ended.
+    /// Books of earlier runs in memory that have not ended.
     recovered: Mutex<HashSet<BookId>>,
     recoveries: AtomicU64,
     /// Sharded by the two lowest bits of the id, so that copies which are dealt books in turn do
@@ -133,13 +133,28 @@ impl Ledger {
     }
 
     /// Counts books of earlier runs, which are in flight again.
-    pub fn recover(&self, ids: impl IntoIterator<Item = BookId>) {
-        let mut recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = recovered.len();
-        recovered.extend(ids);
-        let more = (recovered.len() - before) as u64;
-        self.recoveries.fetch_add(more, Relaxed);
-        self.offered.add(more);
+    pub fn recover(&self, count: u64) {
+        self.recoveries.fetch_add(count, Relaxed);
+        self.offered.add(count);
+    }
+
+    /// Takes over counted books from the store. Those of earlier runs are remembered until they
+    /// end, or leave again.
+    pub fn take_over(&self, ids: impl IntoIterator<Item = BookId>) {
+        let earlier = ids.into_iter().filter(|id| id.0 < self.first);
+        self.earlier().extend(earlier);
+    }
+
+    /// Books are in the store only.
+    pub fn leave(&self, ids: impl IntoIterator<Item = BookId>) {
+        let mut earlier = None;
+        for id in ids.into_iter().filter(|id| id.0 < self.first) {
+            earlier.get_or_insert_with(|| self.earlier()).remove(&id);
+        }
+    }
+
+    fn earlier(&self) -> MutexGuard<'_, HashSet<BookId>> {
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves `count` consecutive ids; returns the first.
@@ -162,10 +177,7 @@ impl Ledger {
         let (mut first, mut again) = (0, 0);
         for id in ids {
             let new = match id.0 < self.first {
-                true => {
-                    let recovered = self.recovered.lock();
-                    recovered.unwrap_or_else(PoisonError::into_inner).remove(&id)
-                }
+                true => self.earlier().remove(&id),
                 false => self.shard(id.0).insert(id.0 / SHARDS),
             };
             match new {

@@ -3,16 +3,18 @@
 
 mod recall;
 mod recover;
+mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::book::{Book, BookId};
+use crate::book::Book;
 use crate::custody::lease::{Batch, LeaseVerdict, Note, Notes, Unbound};
 use crate::custody::ledger::Ids;
 use crate::custody::{Bound, HolderId, PileKey, Want};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
+use window::Durable;
 
 /// A book that will not be tried again, with the reason.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct Settlement {
     pub returned: usize,
     /// Books that go back to their source.
     pub recalled: Vec<Book>,
+    /// Returned books that are in the store only from now on.
+    pub resting: Vec<Book>,
 }
 
 /// Books that were stored together and are adjacent: moved as a whole if a cart takes them all.
@@ -91,7 +95,7 @@ pub struct Shelf {
     max_attempts: u32,
     next_position: u64,
     next_generation: u64,
-    /// Never leased; their positions are consecutive.
+    /// Never leased. Within a run their positions are consecutive.
     fresh: VecDeque<BookRun>,
     fresh_books: usize,
     /// Returned books by position: they precede fresh books that were stored later.
@@ -107,9 +111,8 @@ pub struct Shelf {
     mixed: bool,
     /// Books that return untried go back to the source.
     recalling: bool,
-    /// Books returned to a durable pile that the journal has not recorded yet, each with the time
-    /// from which it may be leased; `None` for a pile in memory.
-    noted: Option<Vec<(BookId, Note, Option<Time>)>>,
+    /// Of a durable pile.
+    durable: Option<Box<Durable>>,
 }
 
 impl Shelf {
@@ -132,7 +135,7 @@ impl Shelf {
             leased: 0,
             mixed: false,
             recalling: false,
-            noted: None,
+            durable: None,
         }
     }
 
@@ -201,9 +204,9 @@ impl Shelf {
         self.reserved.1 = self.reserved.1.saturating_sub(bytes);
     }
 
-    /// Books for which space is reserved.
+    /// Books for which space is reserved, without those in the store only.
     pub fn reserved(&self) -> usize {
-        self.reserved.0
+        self.reserved.0 - self.behind()
     }
 
     /// Appends books of `bytes` in total, with their `ids` if equally spaced. The caller has
@@ -223,6 +226,7 @@ impl Shelf {
                 break;
             }
             let entry = first.remove();
+            self.note_awake(&entry.book);
             self.returned.insert(entry.note.position, entry);
         }
     }
@@ -276,10 +280,15 @@ impl Shelf {
         let ids = self.fresh.front().and_then(|run| run.ids);
         let mut follows = ids;
         let mut bytes = held;
+        let first = self.fresh.front().map_or(0, |run| run.first);
         while books.len() < want.books {
             let Some(run) = self.fresh.front_mut() else {
                 break;
             };
+            if run.first != first + (books.len() - before) as u64 {
+                // A book from the store that was tried before has its place in between.
+                break;
+            }
             let room = want.books - books.len();
             let fits =
                 |more: u64| (want.bytes).is_none_or(|most| bytes.saturating_add(more) <= most);
@@ -329,29 +338,38 @@ impl Shelf {
         (bytes - held, follows)
     }
 
-    /// Leases returned books first, then fresh ones.
+    /// Leases returned and fresh books by their positions.
     fn take_mixed(&mut self, want: Want) -> (Vec<Book>, Notes, u64) {
         let (mut books, mut notes) = (Vec::new(), Vec::new());
         let mut bytes = 0u64;
-        while books.len() < want.books
-            && let Some(first) = self.returned.first_entry()
-        {
-            let size = first.get().book.size();
-            let fits = (want.bytes).is_none_or(|most| bytes.saturating_add(size) <= most);
-            if !books.is_empty() && !fits {
-                return (books, Notes::Each(notes), bytes);
+        while books.len() < want.books {
+            let fresh = self.fresh.front().map(|run| run.first);
+            let returned = self.returned.first_entry();
+            if let Some(first) = returned
+                && fresh.is_none_or(|fresh| *first.key() < fresh)
+            {
+                let size = first.get().book.size();
+                let fits = (want.bytes).is_none_or(|most| bytes.saturating_add(size) <= most);
+                if !books.is_empty() && !fits {
+                    break;
+                }
+                let ReturnedBook { book, mut note } = first.remove();
+                note.deliveries += 1;
+                bytes = bytes.saturating_add(size);
+                books.push(book);
+                notes.push(note);
+                continue;
             }
-            let ReturnedBook { book, mut note } = first.remove();
-            note.deliveries += 1;
-            bytes = bytes.saturating_add(size);
-            books.push(book);
-            notes.push(note);
-        }
-        if let Some(first) = self.fresh.front().map(|run| run.first) {
+            let Some(first) = fresh else {
+                break;
+            };
             let back = books.len();
             bytes += self.take_fresh(&mut books, want, bytes, Vec::new).0;
-            let fresh = (books.len() - back) as u64;
-            notes.extend((first..first + fresh).map(Note::first));
+            let count = (books.len() - back) as u64;
+            if count == 0 {
+                break;
+            }
+            notes.extend((first..first + count).map(Note::first));
         }
         (books, Notes::Each(notes), bytes)
     }
@@ -381,9 +399,7 @@ impl Shelf {
     fn take_back(&mut self, book: Book, note: Note, due: Option<Time>) {
         self.ready_bytes += book.size();
         let position = note.position;
-        if let Some(noted) = &mut self.noted {
-            noted.push((book.id, note, due));
-        }
+        self.note_return(&book, note, due);
         let entry = ReturnedBook { book, note };
         match due {
             Some(due) => self.delayed.insert((due, position), entry),

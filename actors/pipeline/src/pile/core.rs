@@ -16,6 +16,7 @@ use crate::custody::outcomes::Awaited;
 use crate::custody::{PileCounts, PileFull, PileKey};
 use crate::feeder::{Fed, FeederCore};
 use crate::stats::NodeStats;
+use crate::store::StoreError;
 use crate::trace::Act;
 use gopherworks_supervision::__private::Latch;
 use gopherworks_supervision::Port;
@@ -33,6 +34,14 @@ pub enum OfferError {
     /// The pile is durable: accepting waits until the books are stored. Only from
     /// [`PileCore::try_offer`].
     WouldWait(Vec<Book>),
+    /// The store of the pile can't keep one of the books: it is larger than the store's limit in
+    /// bytes, which may include the book's headers.
+    TooLarge {
+        /// All books of the offer.
+        books: Vec<Book>,
+        /// The limit.
+        limit: u64,
+    },
     /// The run ended before the books were known to be stored: they may or may not be there in the
     /// next run.
     Unknown,
@@ -47,6 +56,9 @@ impl fmt::Display for OfferError {
             OfferError::TooMany(_) => f.write_str("more books at once than the pile has room for"),
             OfferError::Full(_) => f.write_str("the pile is full"),
             OfferError::WouldWait(_) => f.write_str("the pile is durable, which takes time"),
+            OfferError::TooLarge { limit, .. } => {
+                write!(f, "a book is larger than the store can keep: {limit} bytes")
+            }
             OfferError::Unknown => f.write_str("it is not known whether the books are stored"),
         }
     }
@@ -61,7 +73,8 @@ impl OfferError {
             OfferError::Closed(books)
             | OfferError::TooMany(books)
             | OfferError::Full(books)
-            | OfferError::WouldWait(books) => books,
+            | OfferError::WouldWait(books)
+            | OfferError::TooLarge { books, .. } => books,
             OfferError::Unknown => Vec::new(),
         }
     }
@@ -302,7 +315,8 @@ impl PileCore {
     /// no book was accepted; of a durable pile, it is then unknown whether they are.
     ///
     /// # Errors
-    /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books; [`OfferError::Unknown`].
+    /// [`OfferError::Closed`], [`OfferError::TooMany`] and [`OfferError::TooLarge`], with the books;
+    /// [`OfferError::Unknown`].
     pub async fn offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
         if self.context.custody.is_durable(self.key) {
             return self.store_offer(books, false).await.map(drop);
@@ -333,7 +347,13 @@ impl PileCore {
         let offer = |books| self.offered(books, store);
         let (awaited, stored) = self.when_there_is_room(books, offer).await?;
         // Not in turn: offers that wait together are stored together.
-        stored.await.map(|()| awaited).map_err(|_| OfferError::Unknown)
+        match stored.await {
+            Ok(Ok(())) => Ok(awaited),
+            Ok(Err((books, StoreError::TooLarge { limit }))) => {
+                Err(OfferError::TooLarge { books, limit })
+            }
+            Ok(Err(_)) | Err(_) => Err(OfferError::Unknown),
+        }
     }
 
     async fn when_there_is_room<T>(

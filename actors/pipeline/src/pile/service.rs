@@ -178,7 +178,8 @@ impl PileCore {
         // What the source has given goes to a pile that keeps it, however much that has.
         let want = if self.context.custody.keeps(self.key) { usize::MAX } else { want };
         if let Some((feeder, share)) = &self.feeder
-            && let Some(missing) = want.checked_sub(self.counts().ready)
+            && let counts = self.counts()
+            && let Some(missing) = want.checked_sub(counts.ready + counts.late)
             && missing > 0
             && !self.is_full()
         {

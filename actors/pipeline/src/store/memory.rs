@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
+    Account, Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
     Delivery, Depth, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises,
     Receipt, Recovered, Reply, StoreError, Survey, Want,
 };
@@ -283,6 +283,10 @@ impl Backend for MemoryBackend {
 
     fn drop_pile<'a>(&'a self, pile: &'a PileName) -> Reply<'a, Result<u64, StoreError>> {
         Box::pin(async move { self.write(|state| state.drop_pile(pile)) })
+    }
+
+    fn account(&self) -> Reply<'_, Result<Account, StoreError>> {
+        Box::pin(async move { self.read(|state| Ok(state.account())) })
     }
 
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {

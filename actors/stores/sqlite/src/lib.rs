@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use gopherworks_pipeline::book::BookId;
 use gopherworks_pipeline::store::{
-    Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
+    Account, Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
     Delivery, Depth, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises,
     Receipt, Recovered, Reply, StoreError, Survey, Want,
 };
@@ -307,6 +307,10 @@ impl Backend for Sqlite {
     fn drop_pile<'a>(&'a self, pile: &'a PileName) -> Reply<'a, Result<u64, StoreError>> {
         let pile = pile.clone();
         self.thread.ask(move |engine| engine.drop_pile(&pile))
+    }
+
+    fn account(&self) -> Reply<'_, Result<Account, StoreError>> {
+        self.thread.ask(|engine| Ok(engine.account()))
     }
 
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {

@@ -2,25 +2,23 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::{Custody, lock};
-use crate::book::{Book, BookId};
+use super::Custody;
+use crate::book::Book;
 use crate::custody::keeper::{
-    Arrived, BookIds, Change, Journal, KeeperHooks, Limits, Opened, Stored, Then, start,
+    Arrived, Change, Journal, KeeperHooks, Limits, Opened, RefusedOffer, Then, start,
 };
 use crate::custody::lease::Lease;
-use crate::custody::ledger::{Ids, Ledger};
+use crate::custody::ledger::Ledger;
 use crate::custody::outcomes::Awaited;
-use crate::custody::shelf::Shelf;
 use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
-use crate::store::{Checkpoint, Delivery, Receipt, Tries};
+use crate::store::{Account, Checkpoint, Receipt};
 use gopherworks_supervision::clock::Clock;
 
-/// Resolves when the books are stored, or to an error if the run ends before that.
-pub(crate) type Storing = oneshot::Receiver<()>;
+/// Resolves when the books are stored or refused, or to an error if the run ends before that.
+pub(crate) type Storing = oneshot::Receiver<Result<(), RefusedOffer>>;
 
 impl Custody {
     /// Like [`Custody::new`], with durable piles in an open store, and the books recovered from it.
@@ -30,21 +28,25 @@ impl Custody {
         bell: Bell,
         opened: Opened,
     ) -> Arc<Self> {
-        let Opened { backend, piles: names, next_id, books, late, .. } = opened;
+        let Opened { backend, piles: names, next_id, books, rest, window, .. } = opened;
         let journal = Journal::new(names, backend, clock.clone(), Limits::default());
         let journal = Arc::new(journal);
         let ledger = Ledger::from(next_id);
         let custody = Self::with_journal(piles, clock, bell, ledger, Some(&journal));
-        for (key, books) in (0..).map(PileKey).zip(books) {
-            if journal.is_durable(key) {
-                custody.shelf(key).note_returns();
-                custody.recover(key, books);
+        for (key, (books, rest)) in (0..).map(PileKey).zip(books.into_iter().zip(rest)) {
+            if !journal.is_durable(key) {
+                continue;
             }
-        }
-        for late in late {
-            let store = custody.pile(late.pile);
-            store.late.store(late.books, Ordering::Release);
-            journal.await_late(late);
+            let mut shelf = custody.shelf(key);
+            shelf.keep_window(window);
+            shelf.send_behind(rest.books, rest.bytes);
+            shelf.stored_behind(rest.books);
+            custody.ledger.recover((books.len() + rest.books) as u64);
+            drop(shelf);
+            custody.take_over(key, books, false);
+            if let Some(after) = rest.after {
+                journal.ask(key, after);
+            }
         }
         custody
     }
@@ -65,7 +67,7 @@ impl Custody {
         self.piles.iter().find_map(|pile| pile.journal.as_ref())
     }
 
-    fn journal_of(&self, pile: PileKey) -> Option<&Journal> {
+    pub(super) fn journal_of(&self, pile: PileKey) -> Option<&Journal> {
         let journal = self.pile(pile).journal.as_deref();
         journal.filter(|journal| journal.is_durable(pile))
     }
@@ -97,6 +99,11 @@ impl Custody {
     /// True while the store fails, so that durable piles take no more books.
     pub fn is_store_down(&self) -> bool {
         self.journal().is_some_and(|journal| journal.is_down())
+    }
+
+    /// The account of the store at the end of the run, if it keeps one.
+    pub fn store_account(&self) -> Option<Account> {
+        self.journal()?.account()
     }
 
     /// Waits until all changes are stored; false if they can't be.
@@ -149,8 +156,9 @@ impl Custody {
         if !fits || !journal.has_room(count, bytes) {
             return Err(PileFull(books));
         }
-        shelf.reserve(count, bytes, true);
-        journal.push(Change::Arrived(Arrived { pile, books, checkpoint, then: Then::Sourced }));
+        let held = self.holds(&mut shelf, pile, count, bytes);
+        let then = Then::Sourced;
+        journal.push(Change::Arrived(Arrived { pile, books, checkpoint, held, then }));
         Ok(())
     }
 
@@ -170,14 +178,14 @@ impl Custody {
         if !shelf.has_room(books.len(), bytes) || !journal.has_room(books.len(), bytes) {
             return Err(PileFull(books));
         }
-        shelf.reserve(books.len(), bytes, true);
+        let held = self.holds(&mut shelf, pile, books.len(), bytes);
         let first = self.ledger.number(books.len() as u64);
         let books = Numbered::from(books, first);
         let ids = books.books().iter().filter(|_| watched).map(|book| book.id);
         let awaited = ids.map(|id| self.outcomes.watch(id)).collect();
         let (told, stored) = oneshot::channel();
         let then = Then::Offered(told);
-        journal.push(Change::Arrived(Arrived { pile, books, checkpoint: None, then }));
+        journal.push(Change::Arrived(Arrived { pile, books, checkpoint: None, held, then }));
         Ok((awaited, stored))
     }
 
@@ -187,101 +195,6 @@ impl Custody {
             let books = lease.books().get(books).unwrap_or_default();
             let receipts: Vec<_> = books.iter().map(|book| Receipt::of(book.id)).collect();
             journal.backend().begin(&receipts);
-        }
-    }
-
-    /// Hands books that were passed to `to` to the keeper; `changed` ones with their content.
-    #[inline]
-    pub(super) fn passed(
-        &self,
-        (from, to): (PileKey, PileKey),
-        books: &[Book],
-        ids: Option<Ids>,
-        changed: bool,
-    ) {
-        if let Some(journal) = &self.pile(to).journal {
-            self.journal_pass(journal, (from, to), books, (ids, changed));
-        }
-    }
-
-    #[cold]
-    fn journal_pass(
-        &self,
-        journal: &Journal,
-        (from, to): (PileKey, PileKey),
-        books: &[Book],
-        (ids, changed): (Option<Ids>, bool),
-    ) {
-        if !journal.is_durable(to) || books.is_empty() {
-            return;
-        }
-        // The store has not what was changed on the way here through piles in memory.
-        let known = !changed && journal.is_durable(from);
-        let ids = BookIds::of(books, ids);
-        let books = if known { Vec::new() } else { books.to_vec() };
-        journal.push(Change::Passed { to, ids, books });
-    }
-
-    /// Hands what is noted of returned books to the keeper.
-    pub(super) fn note_returns(&self, pile: PileKey, shelf: &mut Shelf) {
-        for (id, note, due) in shelf.take_noted() {
-            if let Some(journal) = self.journal_of(pile) {
-                let tries = Tries {
-                    attempts: note.attempts,
-                    deliveries: note.deliveries,
-                    begun: note.begun,
-                    apart: note.apart,
-                };
-                journal.push(Change::Returned { id, tries, due });
-            }
-        }
-    }
-
-    /// Takes over books of an earlier run.
-    fn recover(&self, pile: PileKey, books: Vec<Delivery>) {
-        let ids: Vec<BookId> = books.iter().map(|delivery| delivery.book.id).collect();
-        let books = books.into_iter().map(|delivery| (delivery.book, delivery.tries));
-        let books: Vec<_> = books.collect();
-        let dead = {
-            let mut shelf = self.shelf(pile);
-            self.ledger.recover(ids);
-            let dead = shelf.recover(books);
-            self.buried(pile, &dead);
-            dead
-        };
-        self.bury(dead);
-    }
-
-    /// Takes over books of an earlier run that could not be had at the start, since they rested;
-    /// `left` more are not here yet.
-    pub(crate) fn recover_late(&self, pile: PileKey, books: Vec<Delivery>, left: usize) {
-        self.recover(pile, books);
-        self.pile(pile).late.store(left, Ordering::Release);
-        self.ring(pile);
-    }
-
-    /// Hands out new books that are stored, and reports stored outcomes.
-    pub(crate) fn stored(&self, stored: Stored) {
-        for (pile, books, then) in stored.books {
-            if matches!(then, Then::Nothing) {
-                continue;
-            }
-            {
-                let mut shelf = lock(&self.pile(pile).shelf);
-                shelf.release(books.len(), books.bytes());
-                self.ledger.offer(books.len() as u64);
-                let (books, bytes, ids) = books.into_parts();
-                // Not as books of the source: it can't take them back.
-                shelf.put_all(books, bytes, ids);
-            }
-            if let Then::Offered(told) = then {
-                // The offer may have been dropped.
-                let _ = told.send(());
-            }
-            self.ring(pile);
-        }
-        for (outcome, ids) in stored.ended {
-            self.outcomes.end(outcome, ids.iter());
         }
     }
 }

@@ -74,13 +74,14 @@ impl Custody {
                 }
             }
         }
+        let carried = self.carried(&unbound.batch, to);
         let passed: Option<Vec<bool>> = worked.is_some().then(|| {
             (0..count).map(|index| *unbound.verdict(index) == LeaseVerdict::Ack).collect()
         });
         let now = self.now_if(!unbound.verdicts.is_empty());
         let (settled, mut done) = self.carry_out(&mut source, unbound, now);
         let mut refused = Vec::new();
-        match (worked, passed) {
+        let rest = match (worked, passed) {
             (Some(worked), Some(passed)) => {
                 let mut books = Vec::with_capacity(count);
                 for (book, passed) in worked.into_iter().zip(passed) {
@@ -90,21 +91,21 @@ impl Custody {
                     }
                 }
                 let bytes = books.iter().map(Book::size).sum();
-                self.passed((from, to), &books, None, true);
-                target.put_all(books, bytes, None);
+                self.arrive((from, to), &mut target, (books, bytes, None), (true, carried))
             }
             _ => {
                 let books = std::mem::take(&mut done.acked);
-                self.passed((from, to), &books, done.acked_ids, false);
-                target.put_all(books, done.acked_bytes, done.acked_ids);
+                let load = (books, done.acked_bytes, done.acked_ids);
+                self.arrive((from, to), &mut target, load, (false, carried))
             }
-        }
+        };
         drop((source, target));
         self.charge(std::mem::take(&mut done.charged));
         self.bury(std::mem::take(&mut done.buried));
+        self.bury(rest.dead);
         // Bodies may delete files when dropped, so this is outside the locks.
         self.buffers.give(std::mem::take(&mut done.acked));
-        drop((done, refused));
+        drop((done, refused, rest.books));
         Ok(settled)
     }
 
@@ -155,12 +156,12 @@ impl Custody {
     /// Revokes every lease of `pile` whose holder matches `lost`, for holders on hung threads.
     /// Returns how many books came back.
     pub fn revoke(&self, pile: PileKey, lost: &dyn Fn(HolderId) -> bool) -> usize {
-        let books = {
+        let (books, resting) = {
             let mut shelf = self.shelf(pile);
             let books = shelf.revoke(lost);
-            self.note_returns(pile, &mut shelf);
-            books
+            (books, self.note_returns(pile, &mut shelf))
         };
+        drop(resting);
         (self.bell)(pile);
         books
     }
@@ -207,11 +208,17 @@ impl Custody {
             return Ok(Settled::Stale);
         };
         let (bytes, ids) = (batch.bytes, batch.ids);
+        let carried = self.carried(&batch, to);
         let books = source.settle_whole(batch);
         let acked = books.len();
-        self.passed((from, to), &books, ids, false);
-        target.put_all(books, bytes, ids);
-        Ok(Settled::whole(acked, source.is_idle()))
+        let load = (books, bytes, ids);
+        let rest = self.arrive((from, to), &mut target, load, (false, carried));
+        let settled = Settled::whole(acked, source.is_idle());
+        drop((source, target));
+        self.bury(rest.dead);
+        // Bodies may delete files when dropped, so this is outside the locks.
+        self.buffers.give(rest.books);
+        Ok(settled)
     }
 }
 

@@ -1,253 +1,257 @@
-//! Pure: makes one commit of many changes, and reads its answer. Only what is different at the end
-//! is written: a book that passed three dumps and was burned since the last commit is one act.
+//! Pure: makes one commit of many changes. Only what is different at the end is written: a book
+//! that passed three dumps and was burned since the last commit is one act.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Arrived, BookIds, Change, Then};
+use super::change::{Arrived, BookIds, Change, Known, Then};
+use super::receipts::Receipts;
 use crate::book::{Book, BookId};
+use crate::custody::PileKey;
 use crate::custody::ledger::BookOutcome;
-use crate::custody::{Numbered, PileKey};
-use crate::store::{
-    self, Act, Append, Arrival, Commit, Committed, Pass, PileName, Receipt, StoreError,
-};
+use crate::store::{Act, Append, Arrival, Commit, NewBook, Pass, PileName};
 use gopherworks_supervision::clock::Time;
 
 /// A commit, with what depends on it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) commit: Arc<Commit>,
     /// Pile and sequel of each append of the commit, in order.
-    appends: Vec<(PileKey, Then)>,
-    /// Target of each pass of the commit, in order.
-    passes: Vec<PileKey>,
+    pub(super) appends: Vec<(PileKey, Sequel)>,
+    /// Target and books of each pass of the commit, in order.
+    pub(super) passes: Vec<(PileKey, Vec<PassedBook>)>,
+    /// Book of each act of the commit, in order.
+    pub(super) acts: Vec<ActedBook>,
     /// Outcomes, to be reported once they are stored.
     pub(crate) ended: Vec<(BookOutcome, BookIds)>,
     /// True if books were burned: their sinks have to be synced before.
     pub(crate) burned: bool,
+    /// Changes for the next commit: they need room in the store, which has none, or follow others.
+    pub(super) waiting: Vec<Change>,
+    /// Books whose leases were lost: nothing was changed.
+    pub(super) lost: Vec<BookId>,
+    /// It was tried before, perhaps with success.
+    pub(super) repeated: bool,
     /// Number of books in the changes, and bytes kept for them.
     pub(crate) size: (usize, u64),
 }
 
-/// What depends on a commit that is stored.
-#[derive(Debug, Default)]
-pub(crate) struct Stored {
-    /// New books.
-    pub(crate) books: Vec<(PileKey, Numbered, Then)>,
-    /// Outcomes of books.
-    pub(crate) ended: Vec<(BookOutcome, BookIds)>,
+/// What follows an append.
+#[derive(Debug)]
+pub(super) enum Sequel {
+    Arrived(Then),
+    /// Nothing: the books were passed from a pile in memory.
+    Passed,
 }
 
-/// The answer to a commit.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) stored: Stored,
-    /// Changes that were refused, to be tried again before any other.
-    pub(crate) refused: Vec<Change>,
-    /// Why some were refused, if that is not for a lack of their books.
-    pub(crate) why: Option<StoreError>,
-    /// Size of all changes, as in [`Batch::size`].
-    pub(crate) size: (usize, u64),
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PassedBook {
+    pub(super) id: BookId,
+    pub(super) known: Known,
+    pub(super) held: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ActedBook {
+    pub(super) id: BookId,
+    /// The pile where it is in the store only from now on.
+    pub(super) behind: Option<PileKey>,
 }
 
 /// All changes of one book.
 #[derive(Default)]
 struct Net {
     /// Where it came to last, and when among all arrivals.
-    moved: Option<(u64, PileKey)>,
+    moved: Option<(u64, PileKey, Known)>,
     /// Its content, if it changed.
     book: Option<Book>,
     act: Option<Act>,
+    /// The pile where it is in the store only in the end.
+    behind: Option<PileKey>,
 }
 
 enum Came {
     New(Arrived),
-    Moved(PileKey, BookId, Option<Book>),
+    Moved(PassedBook, PileKey, Option<Book>),
 }
 
 impl Batch {
     /// The difference that these changes make. `piles` has the names of the piles, by key; delays
-    /// count from `now`.
-    pub(crate) fn of(changes: Vec<Change>, piles: &[PileName], now: Time) -> Self {
+    /// count from `now`. Without `room` in the store, what needs some is left out.
+    pub(crate) fn of(
+        changes: Vec<Change>,
+        piles: &[PileName],
+        receipts: &Receipts,
+        now: Time,
+        room: bool,
+    ) -> Self {
         let mut nets: HashMap<BookId, Net> = HashMap::new();
-        let mut came = Vec::new();
-        let (mut at, mut ended, mut burned, mut size) = (0u64, Vec::new(), false, (0, 0));
+        let (mut batch, mut came, mut at) = (Self::default(), Vec::new(), 0u64);
         for change in changes {
             let (books, bytes) = change.size();
-            size = (size.0 + books, size.1 + bytes);
+            batch.size = (batch.size.0 + books, batch.size.1 + bytes);
             match change {
                 Change::Arrived(arrived) => {
                     came.push((at, Came::New(arrived)));
                     at += 1;
                 }
-                Change::Passed { to, ids, books } => {
+                Change::Passed { to, ids, books, held, known } => {
                     let mut books = books.into_iter();
                     for id in ids.iter() {
                         let net = nets.entry(id).or_default();
                         net.book = books.next().or(net.book.take());
-                        (net.moved, net.act) = (Some((at, to)), None);
+                        let known = net.moved.map_or(known, |(.., before)| before.min(known));
+                        net.moved = Some((at, to, known));
+                        (net.act, net.behind) = (None, (!held).then_some(to));
                         at += 1;
                     }
                 }
                 Change::Ended { outcome, ids } => {
-                    burned |= outcome == BookOutcome::Burned;
+                    let burned = outcome == BookOutcome::Burned;
+                    batch.burned |= burned;
                     for id in ids.iter() {
-                        let act =
-                            Some(if outcome == BookOutcome::Burned { Act::Ack } else { Act::Drop });
-                        nets.insert(id, Net { act, ..Net::default() });
+                        let net = nets.entry(id).or_default();
+                        // What the store does not have can't end there.
+                        let is_new = matches!(net.moved, Some((.., Known::No)));
+                        let act = if burned { Act::Ack } else { Act::Drop };
+                        *net = Net { act: (!is_new).then_some(act), ..Net::default() };
                     }
-                    ended.push((outcome, ids));
+                    batch.ended.push((outcome, ids));
                 }
                 Change::Buried { id, reason, node, attempts } => {
                     // It dies where it is, as it is.
-                    nets.entry(id).or_default().act = Some(Act::Bury { reason, node, attempts });
-                    ended.push((BookOutcome::Dead, BookIds::Each(vec![id])));
+                    let net = nets.entry(id).or_default();
+                    (net.act, net.behind) = (Some(Act::Bury { reason, node, attempts }), None);
                 }
-                Change::Returned { id, tries, due } => {
+                Change::Returned { pile, id, tries, due, held } => {
                     let delay = due.map_or(Duration::ZERO, |due| due - now);
-                    let act = Act::Return { delay, tries, hold: true };
-                    nets.entry(id).or_default().act = Some(act);
+                    let net = nets.entry(id).or_default();
+                    net.act = Some(Act::Return { delay, tries, hold: held });
+                    net.behind = (!held).then_some(pile);
                 }
             }
         }
-        let mut acts = Vec::new();
-        for (id, net) in nets {
-            if let Some((at, to)) = net.moved {
-                came.push((at, Came::Moved(to, id, net.book)));
+        let (mut acts, mut later) = (Vec::new(), Vec::new());
+        for (id, Net { moved, book, act, behind }) in nets {
+            let Some((at, to, known)) = moved else {
+                acts.extend(act.map(|act| (ActedBook { id, behind }, act)));
+                continue;
+            };
+            // A later act is on a book that is held.
+            let held = behind.is_none() || act.is_some();
+            let is_changed = book.is_some();
+            came.push((at, Came::Moved(PassedBook { id, known, held }, to, book)));
+            match act {
+                // A new content may be refused, and what follows it comes after it.
+                Some(Act::Return { tries, delay, .. }) if is_changed => {
+                    let due = (!delay.is_zero()).then(|| now + delay);
+                    let held = behind.is_none();
+                    later.push(Change::Returned { pile: to, id, tries, due, held });
+                }
+                Some(Act::Bury { reason, node, attempts }) if is_changed => {
+                    later.push(Change::Buried { id, reason, node, attempts });
+                }
+                act => acts.extend(act.map(|act| (ActedBook { id, behind }, act))),
             }
-            acts.extend(net.act.map(|act| (id, act)));
+        }
+        let dead = acts.iter().filter(|(_, act)| matches!(act, Act::Bury { .. }));
+        let dead: Vec<BookId> = dead.map(|(book, _)| book.id).collect();
+        if !dead.is_empty() {
+            batch.ended.push((BookOutcome::Dead, BookIds::Each(dead)));
         }
         came.sort_unstable_by_key(|(at, _)| *at);
         // The map's order is random; neighbours in a store are written together.
-        acts.sort_unstable_by_key(|(id, _)| *id);
-        let acts = acts.into_iter().map(|(id, act)| (Receipt::of(id), act)).collect();
-        let commit = Commit { arrivals: Vec::new(), acts };
-        let (appends, passes) = (Vec::new(), Vec::new());
-        let mut batch = Self { commit: Arc::new(commit), appends, passes, ended, burned, size };
-        batch.arrange(came, piles);
+        acts.sort_unstable_by_key(|(book, _)| book.id);
+        let arrivals = batch.arrange(came, piles, receipts, room);
+        let mut commit = Commit { arrivals, acts: Vec::new() };
+        batch.waiting.extend(later);
+        for (book, act) in acts {
+            match receipts.of(book.id) {
+                Some(receipt) => {
+                    commit.acts.push((receipt, act));
+                    batch.acts.push(book);
+                }
+                None => batch.lost.push(book.id),
+            }
+        }
+        batch.commit = Arc::new(commit);
         batch
     }
 
-    /// Adds what came to piles, in order; adjacent passes to one pile are one.
-    fn arrange(&mut self, came: Vec<(u64, Came)>, piles: &[PileName]) {
+    /// True if nothing is to be stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.commit.arrivals.is_empty() && self.commit.acts.is_empty()
+    }
+
+    /// What comes to piles, in order; adjacent passes to one pile are one.
+    fn arrange(
+        &mut self,
+        came: Vec<(u64, Came)>,
+        piles: &[PileName],
+        receipts: &Receipts,
+        room: bool,
+    ) -> Vec<Arrival> {
         let mut arrivals: Vec<Arrival> = Vec::new();
         for (_, came) in came {
             match came {
-                Came::New(Arrived { pile, books, checkpoint, then }) => {
+                Came::New(arrived) if !room => self.waiting.push(Change::Arrived(arrived)),
+                Came::Moved(PassedBook { id, known, held }, to, Some(book)) if !room => {
+                    let (ids, books) = (BookIds::Each(vec![id]), vec![book]);
+                    self.waiting.push(Change::Passed { to, ids, books, held, known });
+                }
+                Came::New(Arrived { pile, books, checkpoint, held, then }) => {
                     let (books, ..) = books.into_parts();
                     arrivals.push(Arrival::Append(Append {
                         to: piles[pile.index()].clone(),
-                        hold: true,
-                        books: books.into_iter().map(store::NewBook::from).collect(),
+                        hold: held,
+                        books: books.into_iter().map(NewBook::from).collect(),
                         checkpoint,
                     }));
-                    self.appends.push((pile, then));
+                    self.appends.push((pile, Sequel::Arrived(then)));
                 }
-                Came::Moved(to, id, book) => {
-                    let entry = (Receipt::of(id), book);
-                    match arrivals.last_mut() {
-                        Some(Arrival::Pass(pass)) if self.passes.last() == Some(&to) => {
-                            pass.books.push(entry);
+                Came::Moved(moved, to, book) if moved.known == Known::No => {
+                    let new = book.map(NewBook::from);
+                    match (arrivals.last_mut(), self.appends.last()) {
+                        (Some(Arrival::Append(last)), Some((pile, Sequel::Passed)))
+                            if *pile == to && last.hold == moved.held =>
+                        {
+                            last.books.extend(new);
+                        }
+                        _ => {
+                            arrivals.push(Arrival::Append(Append {
+                                to: piles[to.index()].clone(),
+                                hold: moved.held,
+                                books: new.into_iter().collect(),
+                                checkpoint: None,
+                            }));
+                            self.appends.push((to, Sequel::Passed));
+                        }
+                    }
+                }
+                Came::Moved(moved, to, book) => {
+                    let Some(receipt) = receipts.of(moved.id) else {
+                        self.lost.push(moved.id);
+                        continue;
+                    };
+                    let entry = (receipt, book);
+                    match (arrivals.last_mut(), self.passes.last_mut()) {
+                        (Some(Arrival::Pass(last)), Some((pile, books)))
+                            if *pile == to && last.hold == moved.held =>
+                        {
+                            last.books.push(entry);
+                            books.push(moved);
                         }
                         _ => {
                             let (to_name, books) = (piles[to.index()].clone(), vec![entry]);
-                            let pass = Pass { to: to_name, hold: true, books };
+                            let pass = Pass { to: to_name, hold: moved.held, books };
                             arrivals.push(Arrival::Pass(pass));
-                            self.passes.push(to);
+                            self.passes.push((to, vec![moved]));
                         }
                     }
                 }
             }
         }
-        if let Some(commit) = Arc::get_mut(&mut self.commit) {
-            commit.arrivals = arrivals;
-        }
+        arrivals
     }
-
-    /// Reads the answer to the commit.
-    ///
-    /// # Errors
-    /// The commit has to be repeated: some answers say nothing about single books.
-    pub(crate) fn answered(self, answers: Committed) -> Result<Answer, Box<(Self, StoreError)>> {
-        if let Some(error) = of_all(&answers) {
-            return Err(Box::new((self, error)));
-        }
-        let Self { commit, appends, passes, ended, size, .. } = self;
-        let arrivals = match Arc::try_unwrap(commit) {
-            Ok(commit) => commit.arrivals,
-            Err(shared) => shared.arrivals.clone(),
-        };
-        let stored = Stored { books: Vec::new(), ended };
-        let mut answer = Answer { stored, size, ..Answer::default() };
-        let (mut appends, mut passes) = (appends.into_iter(), passes.into_iter());
-        for (arrival, arrived) in arrivals.into_iter().zip(answers.arrivals) {
-            match (arrival, arrived) {
-                (Arrival::Append(append), store::Arrived::Appended(result)) => {
-                    if let Some(to) = appends.next() {
-                        answer.appended(append, to, result.err());
-                    }
-                }
-                (Arrival::Pass(pass), store::Arrived::Passed(results)) => {
-                    if let Some(to) = passes.next() {
-                        for (entry, result) in pass.books.into_iter().zip(results) {
-                            answer.passed(entry, to, result.err());
-                        }
-                    }
-                }
-                _ => answer.why = Some(StoreError::Other("mismatched answers".into())),
-            }
-        }
-        Ok(answer)
-    }
-}
-
-impl Answer {
-    fn appended(&mut self, append: Append, (pile, then): (PileKey, Then), why: Option<StoreError>) {
-        let books = append.books.into_iter().map(|new| new.book).collect();
-        let books = Numbered::of(books);
-        match why {
-            None => self.stored.books.push((pile, books, then)),
-            Some(error) => {
-                let checkpoint = append.checkpoint;
-                self.refused.push(Change::Arrived(Arrived { pile, books, checkpoint, then }));
-                self.why = Some(error);
-            }
-        }
-    }
-
-    fn passed(
-        &mut self,
-        (receipt, book): (Receipt, Option<Book>),
-        to: PileKey,
-        why: Option<StoreError>,
-    ) {
-        match (why, book, receipt.id()) {
-            // It came from a pile in memory, and is new to the store.
-            (Some(StoreError::Gone), Some(book), _) => {
-                let books = Numbered::of(vec![book]);
-                let (checkpoint, then) = (None, Then::Nothing);
-                let arrived = Arrived { pile: to, books, checkpoint, then };
-                self.refused.push(Change::Arrived(arrived));
-            }
-            (Some(error @ (StoreError::Full | StoreError::TooLarge { .. })), book, Some(id)) => {
-                let (ids, books) = (BookIds::Each(vec![id]), Vec::from_iter(book));
-                self.refused.push(Change::Passed { to, ids, books });
-                self.why = Some(error);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// An error among the answers that says nothing about single books.
-fn of_all(answers: &Committed) -> Option<StoreError> {
-    let arrivals = answers.arrivals.iter().flat_map(|arrived| match arrived {
-        store::Arrived::Appended(result) => vec![result.as_ref().err()],
-        store::Arrived::Passed(results) => {
-            results.iter().map(|result| result.as_ref().err()).collect()
-        }
-    });
-    let acts = answers.acts.iter().map(|result| result.as_ref().err());
-    arrivals.chain(acts).flatten().find(|error| !error.is_single()).cloned()
 }

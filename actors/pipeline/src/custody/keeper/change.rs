@@ -8,7 +8,7 @@ use crate::book::{Book, BookId};
 use crate::custody::ledger::{BookOutcome, Ids};
 use crate::custody::shelf::DeadLetter;
 use crate::custody::{Numbered, PileKey};
-use crate::store::{Checkpoint, Tries};
+use crate::store::{Checkpoint, StoreError, Tries};
 use gopherworks_supervision::clock::Time;
 
 /// A change of custody. The changes of one book are in order.
@@ -17,14 +17,14 @@ pub(crate) enum Change {
     /// New books of a durable pile.
     Arrived(Arrived),
     /// Books moved to the end of a durable pile. `books` has their content, or is empty if the
-    /// store has it already.
-    Passed { to: PileKey, ids: BookIds, books: Vec<Book> },
+    /// store has it already. They stay in memory if they are `held`.
+    Passed { to: PileKey, ids: BookIds, books: Vec<Book>, held: bool, known: Known },
     /// Books ended, but not as dead letters.
     Ended { outcome: BookOutcome, ids: BookIds },
     /// A book became a dead letter.
     Buried { id: BookId, reason: Arc<str>, node: Option<Arc<str>>, attempts: u32 },
-    /// A book returned to its place in its pile.
-    Returned { id: BookId, tries: Tries, due: Option<Time> },
+    /// A book returned to its place in its pile, and stays in memory if it is `held`.
+    Returned { pile: PileKey, id: BookId, tries: Tries, due: Option<Time>, held: bool },
 }
 
 /// New books, and what waits for them.
@@ -34,18 +34,34 @@ pub(crate) struct Arrived {
     pub(crate) books: Numbered,
     /// Position of the source behind these books.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// They stay in memory once they are stored.
+    pub(crate) held: bool,
     pub(crate) then: Then,
 }
 
 /// What happens once new books are stored.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// Nothing: custody has them already.
-    Nothing,
-    /// They are handed out. They came from the pile's source.
+    /// They came from the pile's source.
     Sourced,
-    /// They are handed out, and their offer is resolved.
-    Offered(oneshot::Sender<()>),
+    /// Their offer is resolved.
+    Offered(Offered),
+}
+
+/// Where an offer is resolved.
+pub(crate) type Offered = oneshot::Sender<Result<(), RefusedOffer>>;
+
+/// An offer that the store can't keep, with its books and the reason.
+pub(crate) type RefusedOffer = (Vec<Book>, StoreError);
+
+/// Whether the store has passed books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Known {
+    /// No: they came from a pile in memory.
+    No,
+    /// If they were on a durable pile before they came to one in memory.
+    Perhaps,
+    Yes,
 }
 
 /// Ids of several books.

@@ -35,10 +35,14 @@ impl Default for Limits {
 pub(crate) struct Core {
     limits: Limits,
     changes: Vec<Change>,
+    /// Changes for which the store has no room. They come before all others.
+    blocked: Vec<Change>,
     /// A commit that failed; it is repeated unchanged before any other.
     failed: Option<Batch>,
     /// Books and bytes of all changes, those being committed included.
     unconfirmed: (usize, u64),
+    /// Books of `blocked`.
+    blocked_books: usize,
     /// When the first of `changes` was seen.
     since: Option<Time>,
     /// Something waits for one of `changes`.
@@ -49,6 +53,8 @@ pub(crate) struct Core {
     hurries: bool,
     /// Since when the store fails, and when it is tried again after which pause.
     down: Option<Down>,
+    /// Since when the store has no room, and when an append is tried again.
+    full: Option<Down>,
     broken: bool,
 }
 
@@ -66,8 +72,8 @@ pub(crate) enum Next {
     Wait,
     /// Waits until this time, or for a change.
     Until(Time),
-    /// Commits these changes.
-    Commit(Vec<Change>),
+    /// Commits these changes; only those that need no room, if the store has none.
+    Commit { changes: Vec<Change>, room: bool },
     /// Repeats a commit.
     Repeat(Batch),
 }
@@ -106,14 +112,24 @@ impl Core {
                 && held_bytes.saturating_add(bytes) <= self.limits.bytes
     }
 
-    /// True if no further book may be handed out, since its outcome would have to wait.
+    /// True if no further book may be handed out, since its outcome would have to wait. What the
+    /// store has no room for does not count: only outcomes can make room.
     pub(crate) fn is_full(&self) -> bool {
-        self.unconfirmed.0 >= self.limits.books || self.unconfirmed.1 >= self.limits.bytes
+        self.unconfirmed.0 - self.blocked_books >= self.limits.books
+            || self.blocked.is_empty() && self.unconfirmed.1 >= self.limits.bytes
     }
 
     /// True if everything is stored.
     pub(crate) fn is_idle(&self) -> bool {
-        self.changes.is_empty() && self.failed.is_none() && !self.committing
+        self.changes.is_empty()
+            && self.blocked.is_empty()
+            && self.failed.is_none()
+            && !self.committing
+    }
+
+    /// True if a commit has to be repeated before the store can be asked for books.
+    pub(crate) fn is_repeating(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Number of books in unconfirmed changes.
@@ -123,7 +139,7 @@ impl Core {
 
     /// True while the store fails.
     pub(crate) fn is_down(&self) -> bool {
-        self.down.is_some() || self.broken
+        self.down.is_some() || self.full.is_some() || self.broken
     }
 
     /// True once the store can't be used any more.
@@ -134,6 +150,11 @@ impl Core {
     /// From now on nothing is put off.
     pub(crate) fn hurry(&mut self) {
         self.hurries = true;
+    }
+
+    /// True if there is no change that could be put off.
+    pub(crate) fn has_no_news(&self) -> bool {
+        self.changes.is_empty()
     }
 
     /// True if changes are not put off.
@@ -154,21 +175,27 @@ impl Core {
             self.committing = true;
             return Next::Repeat(batch);
         }
-        if self.changes.is_empty() {
-            return Next::Wait;
+        let full = self.full.filter(|full| full.until > now);
+        let retries = !self.blocked.is_empty() && full.is_none();
+        if self.changes.is_empty() && !retries {
+            return full
+                .filter(|_| !self.blocked.is_empty())
+                .map_or(Next::Wait, |full| Next::Until(full.until));
         }
         let due = *self.since.get_or_insert(now) + self.limits.put_off;
-        if !self.is_urgent() && due > now {
+        if !self.is_urgent() && !retries && due > now {
             return Next::Until(due);
         }
-        (self.since, self.awaited) = (None, false);
-        self.committing = true;
-        Next::Commit(std::mem::take(&mut self.changes))
+        (self.since, self.awaited, self.committing) = (None, false, true);
+        self.blocked_books = 0;
+        let mut changes = std::mem::take(&mut self.blocked);
+        changes.append(&mut self.changes);
+        Next::Commit { changes, room: full.is_none() }
     }
 
-    /// A commit is stored, but for changes that were `refused`: those come before all others. If
-    /// the store is `full`, a pause follows. Returns how long the store had failed, if it did and
-    /// does no longer.
+    /// A commit is stored, but for changes that come before all others now. If the store is
+    /// `full`, those that need room are tried again after a pause. Returns how long the store had
+    /// failed, if it did and does no longer.
     pub(crate) fn stored(
         &mut self,
         size: (usize, u64),
@@ -183,16 +210,21 @@ impl Core {
             .fold((0, 0), |left, size| (left.0 + size.0, left.1 + size.1));
         self.unconfirmed.0 -= size.0 - left.0;
         self.unconfirmed.1 -= size.1 - left.1;
-        self.awaited |= refused.iter().any(Change::is_awaited);
-        self.changes.splice(0..0, refused);
+        let since = self.down.take().map(|down| down.since);
         if full {
-            let first = self.limits.retry.0;
-            let since = self.down.map_or(now, |down| down.since);
-            // Not longer each time: what was burned meanwhile makes room.
-            self.down = Some(Down { since, until: now + first, pause: first });
+            let (first, longest) = self.limits.retry;
+            let pause = self.full.map_or(first, |full| (full.pause * 2).min(longest));
+            let since = self.full.map(|full| full.since).or(since).unwrap_or(now);
+            self.full = Some(Down { since, until: now + pause, pause });
+        }
+        if self.full.is_some() && !refused.is_empty() {
+            (self.blocked, self.blocked_books) = (refused, left.0);
             return None;
         }
-        self.down.take().map(|down| now - down.since)
+        self.changes.splice(0..0, refused);
+        self.awaited |= self.changes.iter().any(Change::is_awaited);
+        let since = self.full.take().map(|full| full.since).or(since);
+        since.map(|since| now - since)
     }
 
     /// The store is broken. What is not stored never will be in this run.
@@ -200,11 +232,18 @@ impl Core {
         self.broken = true;
         self.failed = None;
         self.changes.clear();
+        self.blocked.clear();
     }
 
     /// A commit failed, and is repeated unless the store is broken. Returns the pause before that.
-    pub(crate) fn failed(&mut self, batch: Batch, setback: Setback, now: Time) -> Option<Duration> {
+    pub(crate) fn failed(
+        &mut self,
+        mut batch: Batch,
+        setback: Setback,
+        now: Time,
+    ) -> Option<Duration> {
         self.committing = false;
+        batch.repeated = true;
         let Setback::Again(least) = setback else {
             self.give_up();
             return None;

@@ -1,5 +1,6 @@
 //! The journal: a bounded queue of changes from custody to the keeper's thread.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,9 +10,9 @@ use tokio::sync::Notify;
 use super::batch::Batch;
 use super::change::Change;
 use super::core::{Core, Limits, Next, Setback};
-use super::open::Late;
+use super::receipts::Receipts;
 use crate::custody::PileKey;
-use crate::store::{Backend, PileName};
+use crate::store::{Account, Backend, PileName};
 use gopherworks_supervision::clock::{Clock, Time};
 
 /// Changes of custody that are not stored yet. Locked last, after shelves.
@@ -27,6 +28,8 @@ pub(crate) struct Journal {
     starved: AtomicBool,
     /// Durable piles keep their books for the next run, and hand out none.
     keeping: AtomicBool,
+    /// A book is not stored as it was passed: from now on, passes have the content of books.
+    unstored: AtomicBool,
     /// By pile: how it is kept.
     kept: Vec<Kept>,
     /// By pile: its name in the store.
@@ -39,9 +42,12 @@ pub(crate) struct Journal {
 struct State {
     core: Core,
     sleep: Sleep,
+    receipts: Receipts,
     closing: bool,
-    /// Books that rest in the store, with when the first can be fetched.
-    late: Vec<(Time, Late)>,
+    /// When books of a pile are to be fetched.
+    asks: BTreeMap<PileKey, Time>,
+    /// The account of the store at the end.
+    account: Option<Account>,
     /// The keeper's thread has ended.
     over: bool,
 }
@@ -60,7 +66,7 @@ pub enum Kept {
 /// What the keeper's thread has to do.
 pub(super) enum Work {
     Commit(Batch),
-    /// Fetches books that have rested.
+    /// Fetches books that are behind.
     Fetch(PileKey),
     End,
 }
@@ -97,6 +103,7 @@ impl Journal {
             full: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
+            unstored: AtomicBool::new(false),
             kept,
             names,
             backend,
@@ -116,6 +123,16 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if passes have the content of all books.
+    pub(crate) fn has_unstored(&self) -> bool {
+        self.unstored.load(Ordering::Acquire)
+    }
+
+    /// A book is not stored as it was passed.
+    pub(super) fn is_unstored(&self) {
+        self.unstored.store(true, Ordering::Release);
     }
 
     /// True if the books of this pile are stored.
@@ -246,12 +263,21 @@ impl Journal {
         self.more.notify_one();
     }
 
-    /// Has the keeper fetch books that rest.
-    pub(crate) fn await_late(&self, late: Late) {
+    /// Has the keeper fetch books of a pile after this time.
+    pub(crate) fn ask(&self, pile: PileKey, after: Duration) {
         let mut state = self.lock();
-        let due = self.clock.now() + late.after;
-        state.late.push((due, late));
+        let at = self.clock.now() + after;
+        state.asks.entry(pile).and_modify(|due| *due = at.min(*due)).or_insert(at);
         self.wake(&mut state);
+    }
+
+    /// The account of the store at the end of the run.
+    pub(crate) fn account(&self) -> Option<Account> {
+        self.lock().account
+    }
+
+    pub(super) fn set_account(&self, account: Account) {
+        self.lock().account = Some(account);
     }
 
     /// Blocks the keeper's thread until there is something to do.
@@ -262,21 +288,27 @@ impl Journal {
                 return Work::End;
             }
             let now = self.clock.now();
-            if let Some(at) = state.late.iter().position(|(due, _)| *due <= now) {
-                return Work::Fetch(state.late.swap_remove(at).1.pile);
+            // What is fetched must not depend on a commit whose outcome is unknown.
+            let asks = state.asks.iter().filter(|_| !state.core.is_repeating());
+            let first = asks.map(|(pile, due)| (*due, *pile)).min();
+            if let Some((_, pile)) = first.filter(|(due, _)| *due <= now) {
+                state.asks.remove(&pile);
+                return Work::Fetch(pile);
             }
-            let due = state.late.iter().map(|(due, _)| *due).min();
+            let due = first.map(|(due, _)| due);
             let until = match state.core.next(now) {
-                Next::Commit(changes) => {
-                    drop(state);
-                    return Work::Commit(Batch::of(changes, &self.names, now));
+                Next::Commit { changes, room } => {
+                    let batch = Batch::of(changes, &self.names, &state.receipts, now, room);
+                    return Work::Commit(batch);
                 }
                 Next::Repeat(batch) => return Work::Commit(batch),
                 Next::Wait => due,
                 Next::Until(until) => Some(due.map_or(until, |due| due.min(until))),
             };
-            let waits = until.is_none() || until == due;
-            state.sleep = if waits { Sleep::UntilAny } else { Sleep::UntilUrgent };
+            state.sleep = match state.core.has_no_news() {
+                true => Sleep::UntilAny,
+                false => Sleep::UntilUrgent,
+            };
             state = match until {
                 None => self.more.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
@@ -295,10 +327,21 @@ impl Journal {
         state.core.hurry();
         let now = self.clock.now();
         match state.core.next(now) {
-            Next::Commit(changes) => Some(Batch::of(changes, &self.names, now)),
+            Next::Commit { changes, room } => {
+                Some(Batch::of(changes, &self.names, &state.receipts, now, room))
+            }
             Next::Repeat(batch) => Some(batch),
             Next::Wait | Next::Until(_) => None,
         }
+    }
+
+    /// The next pile of which books are to be fetched now.
+    #[cfg(test)]
+    pub(super) fn take_ask(&self) -> Option<PileKey> {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let pile = state.asks.iter().find(|(_, due)| **due <= now).map(|(pile, _)| *pile);
+        pile.inspect(|pile| _ = state.asks.remove(pile))
     }
 
     /// A commit is stored, see [`Core::stored`]. Returns how long the store had failed, if it did

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::journal::Kept;
-use crate::custody::PileKey;
 use crate::store::{
     Account, Backend, Checkpoint, Delivery, Depth, PileName, PileSpec, Promises, Reply, StoreError,
     Want,
@@ -14,10 +13,10 @@ use crate::store::{
 /// stored with them.
 const RESERVED: u64 = 1 << 32;
 
-/// How much is read at once.
-const CHUNK: Want = Want { books: 4096, bytes: Some(16 << 20) };
+/// How many books of a pile are in memory, unless they are leased.
+pub(crate) const WINDOW: Want = Want { books: 4096, bytes: Some(8 << 20) };
 
-/// An open store, with the books of its piles.
+/// An open store, with the first books of its piles.
 pub struct Opened {
     /// The engine, open.
     pub(crate) backend: Arc<dyn Backend>,
@@ -33,19 +32,21 @@ pub struct Opened {
     pub account: Option<Account>,
     /// First id of this run.
     pub(crate) next_id: u64,
-    /// By pile: its books, in order.
+    /// By pile: its first books, in order.
     pub(crate) books: Vec<Vec<Delivery>>,
-    /// Books that rest until a time.
-    pub(crate) late: Vec<Late>,
+    /// By pile: what is left of it.
+    pub(crate) rest: Vec<Rest>,
+    /// Most books in memory of each durable pile.
+    pub(crate) window: Want,
 }
 
-/// Books of a pile that can't be fetched yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Late {
-    pub(crate) pile: PileKey,
+/// Books of a pile that are in the store only.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rest {
     pub(crate) books: usize,
-    /// When the first one can be, from the opening or the last fetch.
-    pub(crate) after: Duration,
+    pub(crate) bytes: u64,
+    /// If none of them can be fetched now: when the first one can be, from the opening.
+    pub(crate) after: Option<Duration>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -55,8 +56,8 @@ impl std::fmt::Debug for Opened {
 }
 
 impl Opened {
-    /// Opens a store for `piles`, in the order of their keys, and reads the books of the durable
-    /// ones. Blocks, so it must not be called on an arbiter.
+    /// Opens a store for `piles`, in the order of their keys, and reads the first books of the
+    /// durable ones. Blocks, so it must not be called on an arbiter.
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
@@ -83,13 +84,24 @@ impl Opened {
             true => recovered.next_id,
             false => wait.on(backend.reserve_ids(RESERVED))?.start,
         };
-        let (mut books, mut late) = (Vec::new(), Vec::new());
-        for (key, (name, kept)) in (0..).map(PileKey).zip(&piles) {
-            let mut all = Vec::new();
+        let window = WINDOW;
+        let (mut books, mut rest) = (Vec::new(), Vec::new());
+        let mut depths = recovered.piles.into_iter();
+        for (name, kept) in &piles {
+            let (mut first, mut left) = (Vec::new(), Rest::default());
             if durable(*kept) {
-                late.extend(fetch(&wait, &*backend, (key, name), &mut all)?);
+                let depth = depths.next().unwrap_or_default();
+                if depth.books > 0 {
+                    first = wait.on(backend.fetch(name, window, Duration::ZERO))?;
+                }
+                let bytes = first.iter().map(|delivery| delivery.book.size()).sum();
+                left.books = (depth.books as usize).saturating_sub(first.len());
+                left.bytes = depth.bytes.saturating_sub(bytes);
+                let rests = first.is_empty() && left.books > 0;
+                left.after = rests.then(|| depth.next_due.unwrap_or_default());
             }
-            books.push(all);
+            books.push(first);
+            rest.push(left);
         }
         Ok(Self {
             store: recovered.store,
@@ -100,7 +112,8 @@ impl Opened {
             piles,
             next_id,
             books,
-            late,
+            rest,
+            window,
         })
     }
 
@@ -111,8 +124,8 @@ impl Opened {
 
     /// Number of books on the durable piles.
     pub fn len(&self) -> usize {
-        let late: usize = self.late.iter().map(|late| late.books).sum();
-        self.books.iter().map(Vec::len).sum::<usize>() + late
+        let rest: usize = self.rest.iter().map(|rest| rest.books).sum();
+        self.books.iter().map(Vec::len).sum::<usize>() + rest
     }
 
     /// True if the durable piles are empty.
@@ -128,23 +141,4 @@ impl Wait<'_> {
     pub(super) fn on<T>(&self, reply: Reply<'_, T>) -> T {
         self.0.block_on(reply)
     }
-}
-
-/// Reads all books of a pile that can be had now; returns what is left.
-pub(super) fn fetch(
-    wait: &Wait<'_>,
-    backend: &dyn Backend,
-    (pile, name): (PileKey, &PileName),
-    books: &mut Vec<Delivery>,
-) -> Result<Option<Late>, StoreError> {
-    loop {
-        let more = wait.on(backend.fetch(name, CHUNK, Duration::ZERO))?;
-        if more.is_empty() {
-            break;
-        }
-        books.extend(more);
-    }
-    let depth = wait.on(backend.depth(name))?;
-    let left = depth.books.saturating_sub(depth.held) as usize;
-    Ok(depth.next_due.filter(|_| left > 0).map(|after| Late { pile, books: left, after }))
 }

@@ -3,19 +3,19 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::batch::Answer;
+use super::answer::Answer;
 use super::core::Setback;
 use super::journal::{Journal, Work};
-use super::open::{Late, Wait, fetch};
+use super::open::Wait;
 use crate::custody::{Custody, PileKey};
-use crate::store::StoreError;
+use crate::store::{Committed, StoreError};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 
 /// Pauses of a store that can't be reached, as it says itself, are no longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Pause after books that rest could not be fetched.
+/// Pause after books could not be fetched.
 const LATER: Duration = Duration::from_secs(1);
 
 /// Called with a reason, and the time until the next attempt.
@@ -91,8 +91,10 @@ impl Keeper {
                 }),
                 false => Ok(()),
             };
-            let committed = synced
-                .and_then(|()| self.wait().on(self.journal.backend().commit(batch.commit.clone())));
+            let committed = synced.and_then(|()| match batch.is_empty() {
+                true => Ok(Committed::default()),
+                false => self.wait().on(self.journal.backend().commit(batch.commit.clone())),
+            });
             let answer = match committed {
                 Ok(answers) => batch.answered(answers).map_err(|failed| *failed),
                 Err(error) => Err((batch, error)),
@@ -107,6 +109,10 @@ impl Keeper {
                 }
             }
         }
+        // Engines that keep none say so.
+        if let Ok(account) = self.wait().on(self.journal.backend().account()) {
+            self.journal.set_account(account);
+        }
         if let Err(error) = self.wait().on(self.journal.backend().close()) {
             log::warn!("closing the store: {error}");
         }
@@ -116,39 +122,53 @@ impl Keeper {
         Wait(&self.runtime)
     }
 
-    /// Takes over books that rested when the store was opened.
+    /// Takes over books that are behind, as far as there is space in the window.
     fn fetch(&self, pile: PileKey) {
-        let mut books = Vec::new();
-        let name = (pile, self.journal.name(pile));
-        let left = fetch(&self.wait(), &**self.journal.backend(), name, &mut books);
-        let left = left.unwrap_or_else(|error| {
-            log::warn!("the store: {error}");
-            // The number does not matter, as long as there are some.
-            Some(Late { pile, books: 1, after: LATER })
-        });
-        if let Some(custody) = self.custody.upgrade() {
-            custody.recover_late(pile, books, left.map_or(0, |late| late.books));
+        let Some(custody) = self.custody.upgrade() else {
+            return;
+        };
+        let Some(want) = custody.fetchable(pile) else {
+            return;
+        };
+        let (backend, name) = (self.journal.backend(), self.journal.name(pile));
+        match self.wait().on(backend.fetch(name, want, Duration::ZERO)) {
+            Ok(books) => {
+                let rests = books.is_empty();
+                custody.fetched(pile, books);
+                if rests {
+                    let depth = self.wait().on(backend.depth(name)).ok();
+                    let due = depth.and_then(|depth| depth.next_due);
+                    self.journal.ask(pile, due.unwrap_or(LATER));
+                }
+            }
+            Err(error) if setback(&error) == Setback::Broken => self.broken(&error),
+            Err(error) => {
+                log::warn!("the store: {error}");
+                self.journal.ask(pile, LATER);
+            }
         }
-        if let Some(left) = left {
-            self.journal.await_late(left);
-        }
+    }
+
+    fn broken(&self, error: &StoreError) {
+        self.journal.give_up();
+        (self.hooks.down)(&error.to_string(), None);
     }
 
     fn stored(&self, answer: Answer) {
         let custody = self.custody.upgrade();
+        if let Some(why) = &answer.unstored {
+            log::warn!("passed books stay stored where they were: {why}");
+            self.journal.is_unstored();
+        }
         if let Some(custody) = &custody {
             custody.stored(answer.stored);
         }
-        if let Some(error) = answer.why.as_ref().filter(|why| !matches!(why, StoreError::Full)) {
-            self.journal.give_up();
-            (self.hooks.down)(&error.to_string(), None);
-            return;
+        if let Some(error) = &answer.broken {
+            return self.broken(error);
         }
-        let full = matches!(answer.why, Some(StoreError::Full));
-        let why = answer.why.map(|error| error.to_string()).unwrap_or_default();
-        let (after, fails) = self.journal.stored(answer.size, answer.refused, full);
+        let (after, fails) = self.journal.stored(answer.size, answer.refused, answer.full);
         if fails {
-            (self.hooks.down)(&why, Some(Duration::ZERO));
+            (self.hooks.down)(&StoreError::Full.to_string(), Some(Duration::ZERO));
         }
         if let Some(after) = after {
             (self.hooks.up)(after);

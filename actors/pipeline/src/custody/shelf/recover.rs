@@ -1,24 +1,15 @@
-//! Shelves of durable piles: books of earlier runs, and notes for the store.
+//! Books that come to a shelf from the store.
 
 use super::{ReturnedBook, Shelf};
-use crate::book::{Book, BookId};
+use crate::book::Book;
 use crate::custody::lease::Note;
+use crate::custody::ledger::Ids;
 use crate::custody::shelf::DeadLetter;
 use crate::store::Tries;
-use gopherworks_supervision::clock::Time;
 
 impl Shelf {
-    /// Notes returned books from now on, see [`Shelf::take_noted`].
-    pub fn note_returns(&mut self) {
-        self.noted.get_or_insert_default();
-    }
-
-    /// Books that have returned since the last call, with when they may be leased again.
-    pub fn take_noted(&mut self) -> Vec<(BookId, Note, Option<Time>)> {
-        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Adds books of an earlier run at the end, in order. Returns those whose attempts are used up.
+    /// Adds books with what is known of them at the end, in order. Returns those whose attempts are
+    /// used up.
     pub fn recover(&mut self, books: Vec<(Book, Tries)>) -> Vec<DeadLetter> {
         let spent = |tries: &Tries| tries.attempts >= self.max_attempts;
         let (dead, mut books): (Vec<_>, Vec<_>) =
@@ -36,8 +27,8 @@ impl Shelf {
             self.returned.insert(position, ReturnedBook { book, note });
         }
         let fresh: Vec<Book> = fresh.into_iter().map(|(book, _)| book).collect();
-        let bytes = fresh.iter().map(Book::size).sum();
-        self.put_all(fresh, bytes, None);
+        let (bytes, ids) = Ids::and_bytes_of(&fresh);
+        self.put_all(fresh, bytes, ids);
         let dead = dead.into_iter().map(|(book, tries)| DeadLetter {
             book,
             pile: self.key,
@@ -54,7 +45,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::book::BookId;
     use crate::custody::{Bound, HolderId, PileKey, Want};
+    use gopherworks_supervision::clock::Time;
 
     proptest! {
         #![proptest_config(ProptestConfig {
@@ -64,14 +57,16 @@ mod tests {
         /// Recovered books are leased in their order, with their notes, before later ones.
         #[test]
         fn recovered_books_keep_order_and_notes(
-            attempts in prop::collection::vec(0..4u32, 1..20), want in 1..5usize,
+            attempts in prop::collection::vec(0..4u32, 1..20), want in 1..5usize, part in 1..9usize,
         ) {
             let mut shelf = Shelf::new(PileKey(0), Bound::default(), 3);
             let book = |id| Book { id: BookId(id), ..Book::default() };
             let tries = |attempts| Tries { attempts, deliveries: attempts, ..Tries::default() };
             let all: Vec<_> =
                 (1..).zip(&attempts).map(|(id, used)| (book(id), tries(*used))).collect();
-            let dead = shelf.recover(all.clone());
+            // Fetched in parts: those that were tried lie between fresh ones.
+            let parts = all.chunks(part).map(|part| shelf.recover(part.to_vec()));
+            let dead: Vec<DeadLetter> = parts.flatten().collect();
             prop_assert!(dead.iter().all(|letter| letter.attempts == 3));
             let later = all.len() as u64 + 1;
             shelf.put_all(vec![book(later)], 0, None);

@@ -196,9 +196,13 @@ pub(super) async fn the_account_balances(lab: &mut Lab) -> Law {
     ensure!(counts == (20, 5, 3, 2, 10), "20 = 5 + 3 + 2 + 10, but {account:?}");
     let held = fetch_all(&backend, "b").await?;
     settle(&backend, &all(&held, &Act::Ack)).await?;
-    let (_backend, recovered) = lab.reopen(backend, &["a", "b"]).await?;
+    let (backend, recovered) = lab.reopen(backend, &["a", "b"]).await?;
     let account = recovered.account.unwrap_or_default();
     ensure!(account.balances() && account.burned == 9, "nine are burned: {account:?}");
+    match backend.account().await {
+        Ok(now) => ensure!(now == account, "{now:?} instead of {account:?}"),
+        Err(error) => ensure!(matches!(error, StoreError::Unsupported(_)), "{error:?}"),
+    }
     Ok(())
 }
 

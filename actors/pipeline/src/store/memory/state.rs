@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    fn account(&self) -> Account {
+    pub fn account(&self) -> Account {
         let present = self.piles.values().map(|pile| pile.entries.len() as u64).sum();
         Account { present, dead: self.dead.len() as u64, ..self.account }
     }

@@ -1,0 +1,204 @@
+//! The window of a durable pile: the first of its books are in memory, all others are *behind*,
+//! in the store only. A book that is behind has its place in the bound of the pile like any other.
+
+use super::Shelf;
+use crate::book::{Book, BookId};
+use crate::custody::Want;
+use crate::custody::lease::Note;
+use gopherworks_supervision::clock::Time;
+
+/// What the shelf of a durable pile knows of the store.
+#[derive(Debug)]
+pub(super) struct Durable {
+    /// Most books in memory that rest or are ready.
+    window: Want,
+    /// Returned books that the journal has not recorded yet.
+    noted: Vec<Noted>,
+    /// Books that are behind; space is reserved for them.
+    behind: usize,
+    /// New books that will be behind once they are stored.
+    coming: usize,
+    /// Books behind that a fetch can find.
+    stored: usize,
+    /// The keeper has been asked to fetch.
+    asked: bool,
+    /// Bytes of delayed books in memory.
+    delayed_bytes: u64,
+}
+
+/// A book that has returned.
+#[derive(Debug)]
+pub struct Noted {
+    /// The book's id.
+    pub id: BookId,
+    /// What is known of it.
+    pub note: Note,
+    /// When it may be leased again.
+    pub due: Option<Time>,
+    /// False if it rests in the store only.
+    pub held: bool,
+}
+
+impl Shelf {
+    /// Makes it the shelf of a durable pile with that many books in memory.
+    pub fn keep_window(&mut self, window: Want) {
+        self.durable = Some(Box::new(Durable {
+            window,
+            noted: Vec::new(),
+            behind: 0,
+            coming: 0,
+            stored: 0,
+            asked: false,
+            delayed_bytes: 0,
+        }));
+    }
+
+    /// Books that are in the store only.
+    pub fn behind(&self) -> usize {
+        self.durable.as_ref().map_or(0, |durable| durable.behind)
+    }
+
+    /// Books and bytes in memory that are ready now.
+    fn in_window(&self, durable: &Durable) -> (usize, u64) {
+        (self.fresh_books + self.returned.len(), self.ready_bytes - durable.delayed_bytes)
+    }
+
+    /// True if books that come now go behind: others are there already, or the window is full.
+    pub fn goes_behind(&self, books: usize, bytes: u64) -> bool {
+        let Some(durable) = &self.durable else {
+            return false;
+        };
+        let (held, held_bytes) = self.in_window(durable);
+        let (held, held_bytes) = (held + self.reserved.0, held_bytes + self.reserved.1);
+        durable.behind + durable.coming > 0
+            || held + books > durable.window.books
+            || durable.window.bytes.is_some_and(|most| held_bytes.saturating_add(bytes) > most)
+    }
+
+    /// Adds books that are known to be offered, behind.
+    pub fn send_behind(&mut self, books: usize, bytes: u64) {
+        self.reserve(books, bytes, true);
+        if let Some(durable) = &mut self.durable {
+            durable.behind += books;
+        }
+    }
+
+    /// New books are on their way behind; they count as behind once they are stored.
+    pub fn expect_behind(&mut self, books: usize, bytes: u64) {
+        self.reserve(books, bytes, true);
+        if let Some(durable) = &mut self.durable {
+            durable.coming += books;
+        }
+    }
+
+    /// Expected books are stored.
+    pub fn came_behind(&mut self, books: usize) {
+        if let Some(durable) = &mut self.durable {
+            durable.coming -= books;
+            durable.behind += books;
+        }
+    }
+
+    /// Expected books were refused by the store.
+    pub fn expect_less(&mut self, books: usize, bytes: u64) {
+        if let Some(durable) = &mut self.durable {
+            durable.coming -= books;
+        }
+        self.release(books, bytes);
+    }
+
+    /// Books have left the store, or came into memory.
+    pub fn leave_behind(&mut self, books: usize, bytes: u64) {
+        if let Some(durable) = &mut self.durable {
+            durable.behind = durable.behind.saturating_sub(books);
+        }
+        self.release(books, bytes);
+    }
+
+    /// So many more of the books behind can be fetched.
+    pub fn stored_behind(&mut self, books: usize) {
+        if let Some(durable) = &mut self.durable {
+            durable.stored += books;
+            durable.asked = false;
+        }
+    }
+
+    /// Space in the window, for a fetch that was asked for; `None` if none is needed any more.
+    pub fn fetchable(&mut self) -> Option<Want> {
+        let durable = self.durable.as_ref()?;
+        let (held, held_bytes) = self.in_window(durable);
+        let books = durable.window.books.saturating_sub(held);
+        let bytes = durable.window.bytes.map(|most| most.saturating_sub(held_bytes));
+        let wanted = books > 0 && durable.stored > 0;
+        if let Some(durable) = self.durable.as_mut().filter(|_| !wanted) {
+            durable.asked = false;
+        }
+        wanted.then_some(Want { books, bytes })
+    }
+
+    /// True if books should be fetched now: there are some, and less than half of the window is
+    /// left. Says so once until [`Shelf::fetched`].
+    pub fn asks(&mut self) -> bool {
+        let Some(durable) = self.durable.as_ref().filter(|durable| durable.stored > 0) else {
+            return false;
+        };
+        let (held, held_bytes) = self.in_window(durable);
+        let low = held <= durable.window.books / 2
+            && durable.window.bytes.is_none_or(|most| held_bytes <= most / 2);
+        let asks = low && !durable.asked;
+        if let Some(durable) = self.durable.as_mut().filter(|_| asks) {
+            durable.asked = true;
+        }
+        asks
+    }
+
+    /// Books were fetched; they are added by [`Shelf::recover`]. Of those that can't be fetched
+    /// yet, none is asked for until their time.
+    pub fn fetched(&mut self, books: usize, bytes: u64) {
+        self.leave_behind(books, bytes);
+        if let Some(durable) = &mut self.durable {
+            durable.stored = durable.stored.saturating_sub(books);
+            durable.asked = books == 0;
+        }
+    }
+
+    pub(super) fn note_return(&mut self, book: &Book, note: Note, due: Option<Time>) {
+        if let Some(durable) = &mut self.durable {
+            durable.delayed_bytes += due.map_or(0, |_| book.size());
+            durable.noted.push(Noted { id: book.id, note, due, held: true });
+        }
+    }
+
+    pub(super) fn note_awake(&mut self, book: &Book) {
+        if let Some(durable) = &mut self.durable {
+            durable.delayed_bytes -= book.size();
+        }
+    }
+
+    /// Books that have returned since the last call. Delayed ones beyond the window go behind,
+    /// those that rest longest first; they are returned as well, to be dropped.
+    pub fn take_noted(&mut self) -> (Vec<Noted>, Vec<Book>) {
+        let Some(durable) = self.durable.as_mut().filter(|durable| !durable.noted.is_empty())
+        else {
+            return (Vec::new(), Vec::new());
+        };
+        let mut noted = std::mem::take(&mut durable.noted);
+        let (most, mut out) = (durable.window, Vec::new());
+        let mut bytes = durable.delayed_bytes;
+        while self.delayed.len() > most.books || most.bytes.is_some_and(|most| bytes > most) {
+            let Some(((due, _), entry)) = self.delayed.pop_last() else {
+                break;
+            };
+            let (id, size) = (entry.book.id, entry.book.size());
+            bytes -= size;
+            self.ready_bytes -= size;
+            noted.push(Noted { id, note: entry.note, due: Some(due), held: false });
+            self.send_behind(1, size);
+            out.push(entry.book);
+        }
+        if let Some(durable) = &mut self.durable {
+            durable.delayed_bytes = bytes;
+        }
+        (noted, out)
+    }
+}
