@@ -86,7 +86,10 @@ impl Plan {
         let crews = self.crews.iter().flat_map(|crew| &crew.writes);
         let fires = self.incinerators.iter().flat_map(|fire| &fire.writes);
         let balancers = self.balancers.iter().flat_map(|balancer| &balancer.writes);
-        let store = self.store.iter().map(|StoreConfig::Sqlite { path }| path);
+        let store = self.store.iter().filter_map(|store| match store {
+            StoreConfig::Sqlite { path } => Some(path),
+            StoreConfig::Postgres { .. } => None,
+        });
         once(piles.chain(crews).chain(fires).chain(balancers).chain(store))
     }
 

@@ -38,8 +38,8 @@ pub struct Report {
     pub restarts: u64,
     /// Totals of all books.
     pub ledger: Ledger,
-    /// Totals over all runs on the store, if piles are durable; of earlier ones only, while this one
-    /// runs.
+    /// Totals over all runs on the store, if piles are durable; of earlier ones only, while this
+    /// one runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<StoreAccount>,
     /// A row for each pile, crew, gopher and incinerator.

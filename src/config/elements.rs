@@ -34,7 +34,7 @@ pub use pile::{
 pub use requester::{Arrivals, LoadConfig, Order, RequesterConfig};
 pub use resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
 pub use steps::{Span, StepTime, StepsConfig};
-pub use store::{PileStore, StoreConfig};
+pub use store::{PileStore, SecretUrl, StoreConfig};
 pub use topology::TopologyConfig;
 
 use super::element::values::{

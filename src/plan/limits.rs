@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use gopherworks_pipeline::steps::Step;
 
 use super::{Validator, balancing};
-use crate::config::elements::{Capacity, CrewConfig, Span, TopologyConfig};
+use crate::config::elements::{Capacity, CrewConfig, Span, StoreConfig, TopologyConfig};
 use crate::config::label::is_name;
 use crate::config::{Code, nearest};
 
@@ -49,9 +49,21 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         steps(validator, name, crew);
     }
     balancing::check(validator, config);
-    if cfg!(not(feature = "sqlite")) && config.store.is_some() {
-        let mistake = validator.error(Code::MissingFeature, &["store"], "this build has no stores");
-        validator.report(mistake.help("build it with the feature `sqlite`"));
+    let (is_built, feature) = match &config.store {
+        None => (true, ""),
+        Some(StoreConfig::Sqlite { .. }) => (cfg!(feature = "sqlite"), "sqlite"),
+        Some(StoreConfig::Postgres { .. }) => (cfg!(feature = "postgres"), "postgres"),
+    };
+    if !is_built {
+        let message = format!("this build has no stores of the kind `{feature}`");
+        let mistake = validator.error(Code::MissingFeature, &["store"], message);
+        validator.report(mistake.help(format!("build it with the feature `{feature}`")));
+    }
+    if let Some(StoreConfig::Postgres { works, .. }) = &config.store
+        && works.is_empty()
+    {
+        let message = "the works need a name in a store that several works may share";
+        validator.report(validator.error(Code::OutOfBounds, &["store", "works"], message));
     }
     let backoff = &config.supervision.backoff;
     if backoff.min > backoff.max {

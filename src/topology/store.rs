@@ -42,6 +42,15 @@ fn engine(config: &StoreConfig) -> Result<Arc<dyn Backend>, StoreError> {
         StoreConfig::Sqlite { .. } => {
             Err(StoreError::Unsupported("this build has no `sqlite`".into()))
         }
+        #[cfg(feature = "postgres")]
+        StoreConfig::Postgres { url, schema, lease, .. } => {
+            let store = gopherworks_postgres::Postgres::new(url.reveal());
+            Ok(Arc::new(store.schema(schema).lease(*lease)))
+        }
+        #[cfg(not(feature = "postgres"))]
+        StoreConfig::Postgres { .. } => {
+            Err(StoreError::Unsupported("this build has no `postgres`".into()))
+        }
     }
 }
 
@@ -58,13 +67,19 @@ impl Plan {
     pub fn store_place(&self) -> String {
         match &self.store {
             Some(StoreConfig::Sqlite { path }) => path.display().to_string(),
+            Some(StoreConfig::Postgres { schema, works, .. }) => {
+                format!("the works `{works}` in the schema `{schema}` of PostgreSQL")
+            }
             None => "memory".to_owned(),
         }
     }
 
     /// The name of a pile in the store.
     pub fn name_in_store(&self, pile: &str) -> PileName {
-        PileName::new("", pile)
+        match &self.store {
+            Some(StoreConfig::Postgres { works, .. }) => PileName::new(works.as_str(), pile),
+            _ => PileName::new("", pile),
+        }
     }
 
     /// Names of the piles that are durable, and what their books survive; those of all other piles

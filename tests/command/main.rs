@@ -21,6 +21,8 @@ mod remember;
 mod run;
 mod schema;
 mod served;
+#[cfg(feature = "postgres")]
+mod shared_stores;
 mod signals;
 mod simulate;
 #[cfg(feature = "sqlite")]

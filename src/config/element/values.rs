@@ -8,7 +8,7 @@ use gopherworks_supervision::clock::Time;
 use serde_json::json;
 
 use super::super::diagnostic::Code;
-use super::super::elements::{KindConfig, ReplicateConfig};
+use super::super::elements::{KindConfig, ReplicateConfig, SecretUrl};
 use super::super::json_schema::parts;
 use super::super::options;
 use super::super::suggestions::nearest;
@@ -27,6 +27,19 @@ impl Element for bool {
 
     fn show(value: &bool) -> Json {
         json!(value)
+    }
+}
+
+impl Element for SecretUrl {
+    type Value = SecretUrl;
+    const TYPE: Type = Type::Other("URL", parts::text);
+
+    fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<SecretUrl> {
+        verbatim(reading, item).map(SecretUrl::from)
+    }
+
+    fn show(_: &SecretUrl) -> Json {
+        json!("...")
     }
 }
 

@@ -1,7 +1,10 @@
 //! `[store]`: where piles are kept, so that they survive the process.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::Text;
 use crate::config::element::Element;
 
 /// An engine that keeps piles.
@@ -14,6 +17,49 @@ pub enum StoreConfig {
         /// created.
         path: PathBuf,
     },
+    /// A PostgreSQL database that many processes share. Books survive `kill -9` and power loss.
+    Postgres {
+        /// The database, such as `"postgres://user@host/works"` or `"${env.DATABASE_URL}"`. On
+        /// another host TLS is required, and verified. Messages never contain it.
+        url: SecretUrl,
+        /// The schema that has the tables; it is created. Stores in different schemas share
+        /// nothing.
+        #[key(as = Text, default = "gopherworks".to_owned())]
+        schema: String,
+        /// How long books are held for a process that does not answer.
+        #[key(
+            default = Duration::from_secs(30), min = 1, max = 3600,
+            because = "leases are 1 second to 1 hour long"
+        )]
+        lease: Duration,
+        /// The name of the works. Piles of works with other names in the schema are theirs.
+        #[key(as = Text)]
+        works: String,
+    },
+}
+
+/// A URL that may contain a password: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The URL itself, for the driver.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only the driver needs it"))]
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for SecretUrl {
+    fn from(url: T) -> Self {
+        Self(url.into())
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a URL")
+    }
 }
 
 /// Where the books of one pile are kept.

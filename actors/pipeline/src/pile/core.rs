@@ -315,8 +315,8 @@ impl PileCore {
     /// no book was accepted; of a durable pile, it is then unknown whether they are.
     ///
     /// # Errors
-    /// [`OfferError::Closed`], [`OfferError::TooMany`] and [`OfferError::TooLarge`], with the books;
-    /// [`OfferError::Unknown`].
+    /// [`OfferError::Closed`], [`OfferError::TooMany`] and [`OfferError::TooLarge`], with the
+    /// books; [`OfferError::Unknown`].
     pub async fn offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
         if self.context.custody.is_durable(self.key) {
             return self.store_offer(books, false).await.map(drop);

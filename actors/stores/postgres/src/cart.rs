@@ -15,7 +15,7 @@ use gopherworks_pipeline::store::{Receipt, StoreError};
 /// Most books of a row: one bit each.
 pub(crate) const MOST: usize = 64;
 
-/// A row with so many bytes takes no further book.
+/// A row with this many bytes takes no further book.
 pub(crate) const FULL: usize = 256 << 10;
 
 /// Most bytes of a book: headers and body.

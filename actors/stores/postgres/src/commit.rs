@@ -436,7 +436,7 @@ impl Tx<'_> {
         Ok(done)
     }
 
-    /// Stores what is said about all held books of rows. Answers which units were.
+    /// Stores tries and delays of rows of which all books are held. Answers which units were.
     async fn stay(&self, plan: &Plan) -> Result<std::collections::HashSet<i64>, Failed> {
         if plan.stays.is_empty() {
             return Ok(std::collections::HashSet::new());

@@ -90,7 +90,7 @@ impl Core {
 }
 
 impl Pile {
-    /// How many rows may be needed for so many books; the guess may be wrong.
+    /// How many rows may be needed for a number of books; the guess may be wrong.
     pub fn rows(&self, books: usize) -> i64 {
         let per_row = self.per_row.load(Ordering::Relaxed).clamp(1, MOST as u64) as usize;
         // More than a group has, so that the first group is always seen as a whole.

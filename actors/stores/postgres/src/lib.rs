@@ -110,6 +110,14 @@ impl Postgres {
         self
     }
 
+    /// How long books are held that are delivered, or kept by an append or a pass, whatever
+    /// [`PileSpec::lease`] says.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = Some(lease);
+        self
+    }
+
     /// How long the server may take for a statement before it is given up; 30 seconds by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -214,7 +214,7 @@ pub(crate) async fn open(
         let row = one(core.run(sql, &[(&works, Type::TEXT), (&pile, Type::TEXT)]).await?)?;
         let pile = Pile {
             id: row.try_get(0).map_err(damaged)?,
-            lease: micros(spec.lease),
+            lease: micros(settings.lease.unwrap_or(spec.lease)),
             dedupe: micros(spec.dedupe),
             per_row: AtomicU64::new(MOST as u64),
         };

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub schema: Arc<str>,
     /// A server that does not sync its log is accepted.
     pub unsynced: bool,
+    /// Instead of what piles say.
+    pub lease: Option<Duration>,
     /// How long the server may take for a statement, and a connection attempt.
     pub timeout: Duration,
 }
@@ -35,7 +37,7 @@ fn refused(why: impl fmt::Display) -> StoreError {
 impl Settings {
     pub fn new(url: &str) -> Self {
         let (schema, timeout) = ("gopherworks".into(), Duration::from_secs(30));
-        Self { url: url.into(), schema, unsynced: false, timeout }
+        Self { url: url.into(), schema, unsynced: false, lease: None, timeout }
     }
 
     /// The schema in SQL, with a point.

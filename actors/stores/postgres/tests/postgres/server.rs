@@ -174,7 +174,7 @@ fn guard(server: &mut Server) {
 pub fn shared(test: &str) -> Option<&'static Server> {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
-        let mut server = Server::start(&["max_connections=200"])?;
+        let mut server = Server::start(&["max_connections=400"])?;
         guard(&mut server);
         Ok(server)
     });
