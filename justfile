@@ -26,7 +26,7 @@ instructions *ARGS:
 
 # Build what is shipped and benchmarked: target/dist/gopherworks
 dist:
-    cargo build --profile dist --locked --features postgres
+    cargo build --profile dist --locked --features jetstream,postgres
 
 # Check licences, duplicates, sources and advisories of the dependencies
 deny:

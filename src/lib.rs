@@ -56,6 +56,7 @@
 //! | `cli` | yes | the command; config errors with their lines; implies `simulate` |
 //! | `files` | yes | the source and the burn `files` |
 //! | `sqlite` | yes | `[store]` with piles in SQLite (needs a C compiler) |
+//! | `jetstream` | no | `[store]` with piles in NATS JetStream (needs a C compiler) |
 //! | `postgres` | no | `[store]` with piles in PostgreSQL (needs a C compiler) |
 //! | `gzip`, `zstd` | yes | the works `gzip`, `gunzip`; `zstd`, `unzstd` (needs a C compiler) |
 //! | `http` | yes | the kinds `http` (needs a C compiler); implies `actix-web` |

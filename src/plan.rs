@@ -88,7 +88,7 @@ impl Plan {
         let balancers = self.balancers.iter().flat_map(|balancer| &balancer.writes);
         let store = self.store.iter().filter_map(|store| match store {
             StoreConfig::Sqlite { path } => Some(path),
-            StoreConfig::Postgres { .. } => None,
+            StoreConfig::Postgres { .. } | StoreConfig::Jetstream { .. } => None,
         });
         once(piles.chain(crews).chain(fires).chain(balancers).chain(store))
     }

@@ -53,13 +53,15 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         None => (true, ""),
         Some(StoreConfig::Sqlite { .. }) => (cfg!(feature = "sqlite"), "sqlite"),
         Some(StoreConfig::Postgres { .. }) => (cfg!(feature = "postgres"), "postgres"),
+        Some(StoreConfig::Jetstream { .. }) => (cfg!(feature = "jetstream"), "jetstream"),
     };
     if !is_built {
         let message = format!("this build has no stores of the kind `{feature}`");
         let mistake = validator.error(Code::MissingFeature, &["store"], message);
         validator.report(mistake.help(format!("build it with the feature `{feature}`")));
     }
-    if let Some(StoreConfig::Postgres { works, .. }) = &config.store
+    if let Some(StoreConfig::Postgres { works, .. } | StoreConfig::Jetstream { works, .. }) =
+        &config.store
         && works.is_empty()
     {
         let message = "the works need a name in a store that several works may share";

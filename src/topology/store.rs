@@ -51,6 +51,19 @@ fn engine(config: &StoreConfig) -> Result<Arc<dyn Backend>, StoreError> {
         StoreConfig::Postgres { .. } => {
             Err(StoreError::Unsupported("this build has no `postgres`".into()))
         }
+        #[cfg(feature = "jetstream")]
+        StoreConfig::Jetstream { url, replicas, lease, synced, works } => {
+            let mut store = gopherworks_jetstream::Jetstream::new(url.reveal(), works);
+            store = store.lease(*lease);
+            if let Some(replicas) = replicas {
+                store = store.replicas(*replicas);
+            }
+            Ok(Arc::new(if *synced { store.synced() } else { store }))
+        }
+        #[cfg(not(feature = "jetstream"))]
+        StoreConfig::Jetstream { .. } => {
+            Err(StoreError::Unsupported("this build has no `jetstream`".into()))
+        }
     }
 }
 
@@ -70,6 +83,9 @@ impl Plan {
             Some(StoreConfig::Postgres { schema, works, .. }) => {
                 format!("the works `{works}` in the schema `{schema}` of PostgreSQL")
             }
+            Some(StoreConfig::Jetstream { works, .. }) => {
+                format!("the works `{works}` in NATS JetStream")
+            }
             None => "memory".to_owned(),
         }
     }
@@ -77,7 +93,9 @@ impl Plan {
     /// The name of a pile in the store.
     pub fn name_in_store(&self, pile: &str) -> PileName {
         match &self.store {
-            Some(StoreConfig::Postgres { works, .. }) => PileName::new(works.as_str(), pile),
+            Some(StoreConfig::Postgres { works, .. } | StoreConfig::Jetstream { works, .. }) => {
+                PileName::new(works.as_str(), pile)
+            }
             _ => PileName::new("", pile),
         }
     }

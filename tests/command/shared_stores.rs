@@ -62,3 +62,32 @@ fn a_shared_store_needs_a_name_of_the_works_and_a_sound_lease() {
         assert!(!text.contains("secret"), "{text}");
     }
 }
+
+#[test]
+#[cfg(feature = "jetstream")]
+fn a_stream_promises_no_more_than_its_servers_do() {
+    let place = Place::new();
+    let url = "url = \"nats://me:secret@127.0.0.1:1\"";
+    let design = |keys: &str| design(keys).replace("\"postgres\"", "\"jetstream\"");
+    for (synced, power) in [("", "; not power loss"), ("synced = true", ", power loss")] {
+        let keys = format!("{url}\nworks = \"post\"\nreplicas = 3\n{synced}");
+        place.write("t.toml", design(&keys));
+        let (text, valid) = said(&place, &["validate", "t.toml"]);
+        assert!(valid && text.contains(power), "{synced}: {text}");
+        assert!(text.contains("a late ack may end another's lease"), "{text}");
+        assert!(text.contains("a pass may leave two copies"), "{text}");
+        for args in [["run", "t.toml"].as_slice(), &["pile", "list", "t.toml"]] {
+            let (text, done) = said(&place, args);
+            assert!(!done && !text.contains("secret"), "{args:?}: {text}");
+        }
+    }
+    for (keys, wanted) in [
+        ("", "`works`"),
+        ("works = \"\"", "the works need a name"),
+        ("works = \"post\"\nreplicas = 7", "1 to 5 servers"),
+    ] {
+        place.write("t.toml", design(&format!("{url}\n{keys}")));
+        let (text, valid) = said(&place, &["validate", "t.toml"]);
+        assert!(!valid && text.contains(wanted) && !text.contains("secret"), "{wanted}: {text}");
+    }
+}

@@ -36,6 +36,29 @@ pub enum StoreConfig {
         #[key(as = Text)]
         works: String,
     },
+    /// A stream of NATS JetStream that many processes share. Books survive `kill -9`; a loss of
+    /// power only with `synced`.
+    Jetstream {
+        /// The servers, such as `"nats://user:password@host:4222"`, several separated by commas.
+        /// Beyond this host TLS is required, and verified. Messages never contain it.
+        url: SecretUrl,
+        /// How many servers keep the books: by default as many as before, and 1 at first.
+        #[key(min = 1, max = 5, because = "1 to 5 servers keep a stream")]
+        replicas: Option<u32>,
+        /// How long books are held for a process that does not answer.
+        #[key(
+            default = Duration::from_secs(30), min = 1, max = 3600,
+            because = "leases are 1 second to 1 hour long"
+        )]
+        lease: Duration,
+        /// True if all servers have `sync_interval: always`, which no client can see: then books
+        /// survive a loss of power.
+        #[key(default)]
+        synced: bool,
+        /// The name of the works, of which each has a stream.
+        #[key(as = Text)]
+        works: String,
+    },
 }
 
 /// A URL that may contain a password: `Debug` does not show it.
@@ -44,7 +67,10 @@ pub struct SecretUrl(String);
 
 impl SecretUrl {
     /// The URL itself, for the driver.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only the driver needs it"))]
+    #[cfg_attr(
+        not(any(feature = "jetstream", feature = "postgres")),
+        allow(dead_code, reason = "only the driver needs it")
+    )]
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -35,7 +35,9 @@ use thread::Thread;
 pub(crate) struct Settings {
     url: String,
     store: String,
-    replicas: Option<u8>,
+    replicas: Option<u32>,
+    /// Of all piles, instead of what they say.
+    lease: Option<Duration>,
     /// Most messages with books.
     limit: Option<u64>,
     dedupe: Duration,
@@ -90,6 +92,7 @@ impl Jetstream {
             url: url.into(),
             store: store.into(),
             replicas: None,
+            lease: None,
             limit: None,
             dedupe: Duration::from_secs(120),
             plaintext: false,
@@ -102,8 +105,15 @@ impl Jetstream {
     /// How many servers keep the stream: 1, 3 or 5. By default what the stream has; 1 for a new
     /// one.
     #[must_use]
-    pub fn replicas(mut self, replicas: u8) -> Self {
+    pub fn replicas(mut self, replicas: u32) -> Self {
         self.settings.replicas = Some(replicas);
+        self
+    }
+
+    /// Holds books for `lease` instead of what each pile says.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = Some(lease);
         self
     }
 
@@ -172,7 +182,9 @@ impl Backend for Jetstream {
     }
 
     fn open<'a>(&'a self, piles: &'a [PileSpec]) -> Reply<'a, Result<Recovered, StoreError>> {
-        Box::pin(self.thread.open(self.settings.clone(), piles.to_vec()))
+        let lease = |spec: &PileSpec| self.settings.lease.unwrap_or(spec.lease);
+        let piles = piles.iter().map(|spec| PileSpec { lease: lease(spec), ..spec.clone() });
+        Box::pin(self.thread.open(self.settings.clone(), piles.collect()))
     }
 
     fn reserve_ids(&self, count: u64) -> Reply<'_, Result<Range<u64>, StoreError>> {
