@@ -163,6 +163,9 @@ struct RunArgs {
     /// Multiply all step times by X [default: 1]
     #[arg(long, value_name = "X", value_parser = factor)]
     time_scale: Option<f64>,
+    /// Read all sources anew, also those that earlier runs on the store have read
+    #[arg(long)]
+    again: bool,
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,

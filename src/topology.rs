@@ -66,6 +66,8 @@ pub struct Options {
     /// Keeps the piles that do not say `store = "memory"`, instead of the plan's store. Not used in
     /// a simulation, nor if the run is dry.
     pub store: Option<Arc<dyn Backend>>,
+    /// Reads all sources anew, also those that earlier runs on the store have read.
+    pub again: bool,
     /// Faults to inject.
     pub faults: Faulting,
     /// Number of a schedule among those that the seed allows; for simulations. Default: the plain

@@ -51,6 +51,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
             Faulting::None
         },
         dead,
+        again: args.again,
         run_id: Some(run_id),
         ..Options::default()
     };
@@ -216,6 +217,12 @@ async fn live(
     let (done, signal) = ended;
     let report = end(&running, done, signal, &signals).await;
     progress.finish();
+    for source in running.sources_read_before().iter().filter(|_| !quiet) {
+        print::note(&format!(
+            "the source of {source} was read to its end by an earlier run, and has nothing new; \
+             `run --again` reads it anew"
+        ));
+    }
     Ok((report, signal))
 }
 

@@ -16,19 +16,6 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     for (name, pile) in &config.piles {
         let node = ["piles", name.as_str()];
         attempts(validator, node, pile.max_attempts, intensity);
-        let source = pile.source.as_ref().filter(|source| source.kind == "files");
-        if source.is_some() && config.store.is_some() && pile.store.is_none() {
-            let message = format!(
-                "the pile `{name}` is durable, and `files` does not store its position: each run \
-                 reads all files again, also those that are still on the pile"
-            );
-            let warning = validator.warning(Code::ReadAgain, &["piles", name, "source"], message);
-            validator.report(
-                warning.help(
-                    "`store = \"memory\"` with `remember` gives each file until it is burned",
-                ),
-            );
-        }
     }
     for (name, dump) in &config.dumps {
         let node = ["dumps", name.as_str()];

@@ -169,6 +169,14 @@ impl RunningTopology {
         self.inner().found.as_ref()
     }
 
+    /// Names of the sources that have ended, and that earlier runs on the store had read to their
+    /// ends.
+    pub fn sources_read_before(&self) -> Vec<String> {
+        let feeders = self.inner().feeders.iter().filter(|feeder| feeder.was_read_before());
+        let sources = feeders.map(|feeder| feeder.name.trim_end_matches(".source").to_owned());
+        sources.collect()
+    }
+
     /// True while the store of the durable piles fails.
     pub fn is_store_down(&self) -> bool {
         self.inner().context.custody.is_store_down()

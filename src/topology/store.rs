@@ -163,10 +163,19 @@ pub(super) async fn open(
     }
     let names = plan.piles.iter().map(|pile| plan.name_in_store(&pile.name));
     let piles = names.zip(kept).collect();
+    let rewound: Vec<String> = match options.again {
+        true => plan.sources.iter().map(|source| format!("{}.source", source.name)).collect(),
+        false => Vec::new(),
+    };
+    let open = move || {
+        let mut opened = Opened::open(backend, piles)?;
+        rewound.iter().try_for_each(|source| opened.rewind(source))?;
+        Ok(opened)
+    };
     let (done, opened) = oneshot::channel();
     std::thread::Builder::new().name("gopherworks-store".to_owned()).spawn(move || {
         // A start that was given up meanwhile drops the store.
-        let _ = done.send(guarded(|| Opened::open(backend, piles)));
+        let _ = done.send(guarded(open));
     })?;
     let failed = |text: &str| StartError::Store(StoreError::Other(text.into()));
     match opened.await {

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use gopherworks::supervision::clock::Seed;
+use predicates::prelude::*;
+use predicates::str::contains;
 use rand::rngs::SysRng;
 use rand::{RngExt, TryRng};
 use rustix::process::Signal;
@@ -102,6 +104,106 @@ fn no_kill_loses_a_line_or_reads_one_twice() {
     // Carts in hand, and what is burned in half a second.
     assert!(repeated <= kills * (16 + 500), "{repeated} repeated");
     is_complete(&place, all);
+}
+
+const FILES: &str = r#"{ kind = "files", root = "in" }"#;
+
+/// Writes files with these lines.
+fn write_files(place: &Place, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        place.write(format!("in/{}/{number}", number % 7), line(number));
+    }
+}
+
+#[test]
+fn no_kill_loses_a_file_or_reads_one_twice() {
+    let (mut random, kills) = moments();
+    let (place, kills) = (Place::new(), kills.div_ceil(2));
+    let all = kills * 150;
+    place.write("t.toml", design(FILES, OUT, "8ms"));
+    for kill in 0..kills {
+        // The folders change from run to run.
+        write_files(&place, kill * 150..(kill + 1) * 150);
+        kill_after(&place, random.random_range(1..120) * 11);
+    }
+    let done = place.run(["run", "t.toml", "--report", "r.json"]).assert().success();
+    let said = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    place.report("r.json").balanced();
+    assert_eq!(written(&place).len(), all, "lost some; {said}");
+    is_complete(&place, all);
+}
+
+#[test]
+fn files_are_read_once_and_again_once_they_change() {
+    let place = Place::new();
+    write_files(&place, 0..20);
+    // The copies share the files, and their number may change.
+    let copies = |copies: usize| {
+        format!("copies = {copies}\nshared = [\"out\"]\n\n{}", design(FILES, OUT, "0s"))
+    };
+    place.write("t.toml", copies(3));
+    place.run(["run", "t.toml"]).assert().success();
+    assert_eq!(written(&place).len(), 20);
+    write_files(&place, 20..23);
+    place.write("in/0/7", line(99));
+    place.write("t.toml", copies(2));
+    place.run(["run", "t.toml"]).assert().success();
+    let before = written(&place);
+    assert!(before.len() == 24 && before.values().all(|times| *times == 1), "{before:?}");
+    let nothing = place.run(["run", "t.toml"]).assert().success();
+    nothing.stderr(contains("was read to its end by an earlier run").and(contains("--again")));
+    assert_eq!(written(&place), before);
+    place.run(["run", "t.toml", "--again"]).assert().success();
+    let again = written(&place);
+    assert_eq!(again.values().sum::<usize>(), 24 + 23, "{again:?}");
+    place.run(["run", "t.toml"]).assert().success();
+    assert_eq!(written(&place), again);
+}
+
+#[test]
+fn a_source_that_has_ended_is_read_anew_only_when_it_is_asked_for() {
+    for source in [LINES, r#"{ kind = "generate", books = 12 }"#] {
+        let place = Place::new();
+        place.write("in.txt", (0..12).map(|number| line(number) + "\n").collect::<String>());
+        place.write("t.toml", design(source, OUT, "0s"));
+        let lines = || place.text("out.txt").lines().count();
+        place.run(["run", "t.toml"]).assert().success().stderr(contains("--again").not());
+        let again = place.run(["run", "t.toml"]).assert().success();
+        again.stderr(contains("the source of inbox was read to its end by an earlier run"));
+        assert_eq!(lines(), 12, "{source}");
+        place
+            .run(["run", "t.toml", "--again"])
+            .assert()
+            .success()
+            .stderr(contains("--again").not());
+        assert_eq!(lines(), 24, "{source}");
+        place.run(["run", "t.toml"]).assert().success();
+        assert_eq!(lines(), 24, "{source}");
+    }
+}
+
+#[test]
+fn the_position_of_a_source_is_not_taken_for_that_of_another() {
+    let place = Place::new();
+    place.write("in.txt", "a\nb\nc\n");
+    write_files(&place, 0..3);
+    place.write("t.toml", design(LINES, OUT, "0s"));
+    place.run(["run", "t.toml"]).assert().success();
+    let copies = format!("copies = 2\nshared = [\"out\"]\n\n{}", design(LINES, OUT, "0s"));
+    for (design, why) in [
+        (copies, "copies of the pile shared it"),
+        (design(FILES, OUT, "0s"), "another kind of source"),
+    ] {
+        place.write("t.toml", design);
+        let refused = place.run(["run", "t.toml"]).assert().code(1);
+        refused.stderr(contains(why).and(contains("`run --again` reads it anew")));
+    }
+    place.run(["run", "t.toml", "--again"]).assert().success();
+    assert_eq!(written(&place).len(), 3);
+    // Nor the other way round.
+    place.write("t.toml", design(LINES, OUT, "0s"));
+    let refused = place.run(["run", "t.toml"]).assert().code(1);
+    refused.stderr(contains("another kind of source"));
 }
 
 #[test]

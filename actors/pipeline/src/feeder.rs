@@ -1,6 +1,7 @@
 //! The feeder actor, which reads a pile's source. Books it has read are stored outside of it, so
 //! its death loses none.
 
+mod marks;
 mod outbox;
 mod position;
 mod putting;
@@ -22,7 +23,7 @@ use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::{Guarded, Port};
 
 use outbox::{Numbers, Outbox, Rows};
-use resume::{Starts, resume};
+use resume::{Starts, refused, resume};
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -89,6 +90,12 @@ pub struct FeederCore {
     regains: bool,
     /// Positions of the source are stored with its books.
     keeps_place: bool,
+    /// Marks of the source's books are stored with them.
+    keeps_marks: bool,
+    /// An earlier run has read some of it.
+    resumed: bool,
+    /// A book was put that no earlier run has read.
+    has_news: AtomicBool,
     total: Option<u64>,
     /// Books requested at once for each pile, of a source that does not block.
     run: OnceLock<usize>,
@@ -152,8 +159,18 @@ impl FeederCore {
         let blocks = source.blocks();
         let keeps_place = stored.is_some() && guarded(|| source.position().is_some()) == Ok(true);
         let regains = guarded(|| source.regains()).unwrap_or(false);
+        let (mut keeps_marks, mut resumed) = (false, false);
+        if let Some(stored) = stored {
+            resumed = stored.iter().any(|stored| *stored.source == *name);
+            let marks = marks::stored(&name, stored);
+            let known = marks.clone().unwrap_or_default();
+            keeps_marks = guarded(|| source.leave_out(known)) == Ok(true);
+            if keeps_marks && marks.is_none() {
+                return Err(refused("is one of another kind of source"));
+            }
+        }
         // A failed or wrong split is ignored.
-        let parts = (piles > 1)
+        let parts = (piles > 1 && !keeps_marks)
             .then(|| guarded(|| source.split(piles)).ok().flatten())
             .flatten()
             .filter(|parts| parts.len() == piles);
@@ -185,6 +202,9 @@ impl FeederCore {
             blocks,
             regains,
             keeps_place,
+            keeps_marks,
+            resumed,
+            has_news: AtomicBool::new(false),
             total,
             run: OnceLock::new(),
             rows: Mutex::new(Rows::new(readers.len())),
@@ -290,6 +310,12 @@ impl FeederCore {
     /// True once the source has ended, whether or not all its books were put.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// True if it has ended by itself, and earlier runs had read all of it.
+    pub fn was_read_before(&self) -> bool {
+        let ended = self.over.iter().all(|over| over.load(Ordering::Acquire));
+        self.resumed && ended && !self.has_news.load(Ordering::Acquire)
     }
 
     /// True while a pool thread reads the source.

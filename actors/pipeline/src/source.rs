@@ -7,6 +7,9 @@ use bytes::Bytes;
 use crate::book::Book;
 use gopherworks_supervision::failure::Failure;
 
+/// Identifies a book of a source in all runs, such as half a digest of what is read.
+pub type Mark = [u8; 16];
+
 /// Produces the books of one pile.
 ///
 /// A source is read by one thread at a time. Books that it has returned belong to the pile; it is
@@ -58,6 +61,23 @@ pub trait Source: Send + 'static {
     fn resume(&mut self, position: &[u8]) -> Result<bool, Failure> {
         let _ = position;
         Err(Failure::permanent("it can't go on where an earlier run has ended"))
+    }
+
+    /// Has a source whose order may change from run to run, such as a walk over folders, leave out
+    /// what earlier runs have read: the books with these marks. Called once, before the first
+    /// [`Source::next`], if the pile is durable; without marks in the first run. True if the
+    /// source marks its books: their marks are stored with them, so that each is read once,
+    /// whenever the process is killed. It is then never split. False by default.
+    fn leave_out(&mut self, marks: Vec<Mark>) -> bool {
+        let _ = marks;
+        false
+    }
+
+    /// Identifies a book that the last [`Source::next`] has returned. A book without a mark, the
+    /// default, is read again in later runs.
+    fn mark(&self, book: &Book) -> Option<Mark> {
+        let _ = book;
+        None
     }
 
     /// True if a later run can produce again the books that this one has read and not burned. On a

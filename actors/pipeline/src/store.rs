@@ -203,6 +203,12 @@ pub trait Backend: Send + Sync + 'static {
         unsupported("ownership of sources")
     }
 
+    /// Forgets the positions of all shares of a source, so that it is read anew.
+    fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
+        let _ = source;
+        unsupported("reading a source anew")
+    }
+
     /// Dead letters after `from`, oldest first, at most `most`. They stay until
     /// [`Backend::forget_dead`] or [`Backend::replay`]. Where [`Backend::survey`] is supported, may
     /// be called before [`Backend::open`] as well.

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use gopherworks_pipeline::book::{Body, BodyFile, Book, header};
-use gopherworks_pipeline::source::{Receipts, Source};
+use gopherworks_pipeline::source::{Mark, Receipts, Source};
 use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use walkdir::{DirEntry, WalkDir};
 
 use super::super::own;
@@ -174,6 +175,9 @@ impl Inputs for Listing {
     }
 }
 
+/// Header with the [`Stamp`] of a file whose pile is durable.
+const STATE: &str = "files.state";
+
 /// Entries per call: after this many (or as many as books are wanted, if that is more) a call
 /// returns, even without books, so that the reader can be stopped.
 const PATIENCE: usize = 4096;
@@ -190,6 +194,8 @@ pub(super) struct FileSource {
     // Prefix of every stamp.
     node: String,
     skipped: u64,
+    // Marks of the files that are stored, if the pile is durable.
+    stored: Option<HashSet<Mark>>,
     // True if a burn of the run may write below the root; `None` until the first file is found.
     overlaps: Option<bool>,
 }
@@ -248,6 +254,7 @@ pub(super) fn make(options: &FileSourceOptions, site: &Site) -> Result<FileSourc
         walk: Some(walk),
         node: names::file_stem(&site.node),
         skipped: 0,
+        stored: None,
         overlaps: None,
     })
 }
@@ -272,18 +279,26 @@ impl FileSource {
                     return None;
                 }
                 let name = self.name(entry.path());
-                let Some(seen) = &self.listing.seen else {
+                let (seen, stored) = (&self.listing.seen, &self.stored);
+                if seen.is_none() && stored.is_none() {
                     return Some(listed_book(entry.path(), name, &metadata));
-                };
+                }
                 let stamp = Stamp::of(&metadata);
-                if seen.is_burned(&name, stamp) {
+                let state = stamp.to_string();
+                let is_stored = |stored: &HashSet<Mark>| stored.contains(&mark(&name, &state));
+                if seen.as_ref().is_some_and(|seen| seen.is_burned(&name, stamp))
+                    || stored.as_ref().is_some_and(is_stored)
+                {
                     self.skipped += 1;
                     return None;
                 }
-                let key = seen.key(&name, stamp);
-                let book = listed_book(entry.path(), name, &metadata);
-                let book = book.with_header(STAMP, format!("{} {stamp}", self.node));
-                Some(book.with_header(header::KEY, key))
+                let key = seen.as_ref().map(|seen| seen.key(&name, stamp));
+                let mut book = listed_book(entry.path(), name, &metadata);
+                if let Some(key) = key {
+                    book = book.with_header(STAMP, format!("{} {state}", self.node));
+                    book = book.with_header(header::KEY, key);
+                }
+                Some(if stored.is_some() { book.with_header(STATE, state) } else { book })
             }
             Err(error) => {
                 log::warn!("{error}");
@@ -305,23 +320,29 @@ impl FileSource {
     }
 
     fn walked(&self) {
-        let Some(seen) = &self.listing.seen else {
-            return;
-        };
-        let (root, lost) = (self.listing.choice.root.display(), seen.walked());
+        let root = self.listing.choice.root.display();
+        let lost = self.listing.seen.as_ref().map_or(0, |seen| seen.walked());
         if lost > 0 {
             log::warn!(
                 "{root}: outputs of {lost} files are missing or were changed; they are made again"
             );
         }
         if self.skipped > 0 {
-            log::info!("{root}: {} files have not changed since they were burned", self.skipped);
+            log::info!("{root}: {} files have not changed since an earlier run", self.skipped);
         }
     }
 
     fn name(&self, path: &Path) -> Vec<u8> {
         names::path_bytes(self.listing.choice.relative(path)).to_vec()
     }
+}
+
+/// Identifies a file in a state: half the SHA-256 of both.
+fn mark(name: &[u8], state: impl AsRef<[u8]>) -> Mark {
+    let hash = Sha256::new().chain_update(name).chain_update([0]).chain_update(state);
+    let mut mark = Mark::default();
+    mark.copy_from_slice(&hash.finalize()[..16]);
+    mark
 }
 
 fn plain_book(path: &Path, name: Vec<u8>, size: u64) -> Book {
@@ -362,6 +383,16 @@ impl Source for FileSource {
         }
         self.walk = Some(walk);
         Ok(Some(books))
+    }
+
+    fn leave_out(&mut self, marks: Vec<Mark>) -> bool {
+        self.stored = Some(marks.into_iter().collect());
+        true
+    }
+
+    fn mark(&self, book: &Book) -> Option<Mark> {
+        let [name, state] = [header::NAME, STATE].map(|header| book.headers.get(header));
+        Some(mark(name?, state?))
     }
 
     fn regains(&self) -> bool {

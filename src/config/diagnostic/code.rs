@@ -109,8 +109,6 @@ codes! {
     FaultTarget "fault-target",
     /// A dump without a capacity does not slow down the crews that fill it.
     NoBackPressure "no-back-pressure",
-    /// The source of a durable pile does not store its position, so each run reads all of it again.
-    ReadAgain "read-again",
     /// A dump holds less than one cartload of each side, so the sides wait for each other.
     SmallDump "small-dump",
     /// A crew has fewer carts than gophers, so some gophers always wait for a cart.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::position::Progress;
 use crate::book::{Book, BookId};
 use crate::custody::Numbered;
+use crate::source::Mark;
 
 /// Books for one pile, in runs as they were read: a run for which the pile has space is moved as a
 /// whole.
@@ -14,6 +15,8 @@ pub(super) struct Outbox {
     pub(super) books: usize,
     /// How far the pile has got, if that is stored.
     pub(super) progress: Option<Box<Progress>>,
+    /// The mark of each book, if the source marks them.
+    pub(super) marks: VecDeque<Option<Mark>>,
 }
 
 impl Outbox {

@@ -1,10 +1,13 @@
 //! Moving books from a feeder's outbox onto their pile.
 
+use std::sync::atomic::Ordering;
+
 use super::outbox::Outbox;
 use super::position::Position;
-use super::{Fed, FeederCore};
+use super::{Fed, FeederCore, marks};
 use crate::book::BookId;
 use crate::custody::{Numbered, PileFull};
+use crate::source::Mark;
 use crate::store::Checkpoint;
 use crate::trace::Act;
 
@@ -63,12 +66,31 @@ impl FeederCore {
                     taken,
                 }
                 .encode(),
+                adds: false,
                 owner: 0,
             },
         );
+        let marks = outbox.marks.range(..count.min(outbox.marks.len()));
+        let marks: Vec<Mark> = marks.copied().flatten().collect();
+        let checkpoint = match marks.is_empty() {
+            true => checkpoint,
+            false => Some(Checkpoint {
+                source: self.name.as_str().into(),
+                share: share as u32,
+                position: marks::encode(&marks),
+                adds: true,
+                owner: 0,
+            }),
+        };
         let put = custody.store_from_source(pile.key(), books, checkpoint);
         if let (Ok(()), Some(progress)) = (&put, &mut outbox.progress) {
             progress.take(count);
+        }
+        if put.is_ok() && self.resumed {
+            self.has_news.store(true, Ordering::Release);
+        }
+        if put.is_ok() && self.keeps_marks {
+            outbox.marks.drain(..count);
         }
         put.map_err(|PileFull(books)| books)
     }

@@ -169,17 +169,22 @@ impl FeederCore {
         let Some(source) = reader.source.as_mut() else {
             return Ok(0);
         };
-        let keeps_place = self.keeps_place;
+        let (keeps_place, keeps_marks) = (self.keeps_place, self.keeps_marks);
         let read = guarded(|| {
             let anchor = if keeps_place { source.position() } else { None };
             let fault = context.and_then(|context| context.fault(&self.name, Point::Read, None));
             match fault {
                 Some(FaultAction::Error(failure)) => Err(failure),
-                _ => source.next(want).map(|books| books.map(|books| (books, anchor))),
+                _ => source.next(want).map(|books| {
+                    let books = books?;
+                    let marked = books.iter().filter(|_| keeps_marks);
+                    let marks: Vec<_> = marked.map(|book| source.mark(book)).collect();
+                    Some((books, anchor, marks))
+                }),
             }
         });
         match read {
-            Ok(Ok(Some((mut books, anchor)))) => {
+            Ok(Ok(Some((mut books, anchor, marks)))) => {
                 let count = books.len();
                 let index = reader.read;
                 reader.read += count as u64;
@@ -219,6 +224,11 @@ impl FeederCore {
                         );
                     }
                     return Ok(0);
+                }
+                // Dealt as the books are.
+                let (first, shares) = (index as usize % outboxes.len(), outboxes.len());
+                for (at, mark) in (first..).zip(marks) {
+                    outboxes[at % shares].marks.push_back(mark);
                 }
                 let none = runs.iter().all(Numbered::is_empty);
                 for (outbox, run) in outboxes.iter_mut().zip(runs) {

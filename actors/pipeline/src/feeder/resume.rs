@@ -6,6 +6,13 @@ use crate::store::Checkpoint;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 
+/// A position in the store that the source can't go on from.
+pub(super) fn refused(why: &str) -> Failure {
+    Failure::permanent(format!(
+        "its position is in the store, but {why}; `run --again` reads it anew"
+    ))
+}
+
 /// Where readers and shares begin.
 pub(super) struct Starts {
     /// By reader: number of books that it has given before.
@@ -29,16 +36,14 @@ pub(super) fn resume(
     piles: usize,
     stored: &[Checkpoint],
 ) -> Result<Starts, Failure> {
-    let refused =
-        |why: &str| Failure::permanent(format!("its position is in the store, but {why}"));
     let mut positions: Vec<Option<Position>> = vec![None; piles];
     let split = sources.len() > 1;
     for stored in stored.iter().filter(|stored| *stored.source == *name) {
         let position = Position::decode(&stored.position)
-            .ok_or_else(|| refused("can't be read by this version"))?;
+            .ok_or_else(|| refused("is one of another kind of source"))?;
         if position.shares as usize != piles || position.split != split {
             return Err(refused(&format!(
-                "{} copies of the pile shared it: they have to be as many until it has ended",
+                "{} copies of the pile shared it: they have to be as many again",
                 position.shares
             )));
         }

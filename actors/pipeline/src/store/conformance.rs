@@ -161,7 +161,7 @@ const CHECKS: &[(&str, Check)] = checks! {
     durable {
         appended_books_survive, bodies_of_files_are_copied, acked_books_stay_away,
         a_dropped_append_is_whole, ids_are_never_given_again, a_closed_store_is_kept,
-        positions_come_with_their_books, what_was_begun_is_charged,
+        positions_come_with_their_books, positions_grow, what_was_begun_is_charged,
     }
     commits {
         a_commit_takes_effect, a_dropped_commit_is_whole, a_repeated_commit_changes_nothing,
@@ -311,7 +311,7 @@ fn append(pile: &str, books: &[Book]) -> Append {
 
 fn checkpoint(position: &str, owner: u64) -> Checkpoint {
     let position = Bytes::copy_from_slice(position.as_bytes());
-    Checkpoint { source: "source".into(), share: 0, position, owner }
+    Checkpoint { source: "source".into(), share: 0, position, adds: false, owner }
 }
 
 /// Fetches until nothing more is delivered.

@@ -254,6 +254,15 @@ impl Backend for MemoryBackend {
         Box::pin(async move { self.write(|state| state.disown(source, share, token)) })
     }
 
+    fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.write(|state| {
+                state.rewind(source);
+                Ok(())
+            })
+        })
+    }
+
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {
         Box::pin(async move {
             let is_new = !lock(&self.mine).open;

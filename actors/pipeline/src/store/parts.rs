@@ -138,6 +138,9 @@ pub struct Checkpoint {
     pub share: u32,
     /// The position, opaque to the engine.
     pub position: Bytes,
+    /// True if these bytes are added to the stored position, false if they replace it. A repeated
+    /// append adds none. An append answers `Unsupported` where positions can't grow.
+    pub adds: bool,
     /// The token of [`Backend::own`]; 0 in exclusive engines. An older one is `Stale`.
     pub owner: u64,
 }

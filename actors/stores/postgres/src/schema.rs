@@ -279,6 +279,7 @@ async fn recover(core: &Core, specs: &[PileSpec]) -> Result<Recovered, StoreErro
             source: row.try_get::<_, &str>(0).map_err(damaged)?.into(),
             share: u32::try_from(row.try_get::<_, i64>(1).map_err(damaged)?).map_err(damaged)?,
             position: row.try_get::<_, Vec<u8>>(2).map_err(damaged)?.into(),
+            adds: false,
             owner: row.try_get::<_, i64>(3).map_err(damaged)? as u64,
         });
     }

@@ -57,6 +57,13 @@ struct Tried {
     due: i64,
 }
 
+/// A row of `mark`.
+#[derive(Default)]
+struct Mark {
+    adds: bool,
+    position: Vec<u8>,
+}
+
 /// A row of `dead`.
 struct Dead {
     seq: i64,
@@ -87,7 +94,8 @@ pub(crate) struct Change<'e> {
     files: HashMap<u64, Option<(String, u64)>>,
     dead: Vec<Dead>,
     keys: HashMap<(usize, Bytes), BookId>,
-    marks: BTreeMap<(Arc<str>, u32), Bytes>,
+    /// New positions, or what is added to the stored ones.
+    marks: BTreeMap<(Arc<str>, u32), Mark>,
     /// Dead letters that are tried again.
     revived: Vec<i64>,
     new_files: Vec<Arc<BodyFile>>,
@@ -285,6 +293,7 @@ impl<'e> Change<'e> {
             let is_new = !self.is_known(new.book.id.0)?;
             records.push(if is_new { Some(self.encode(&new.book)?) } else { None });
         }
+        let is_repeated = !records.is_empty() && records.iter().all(Option::is_none);
         let mut answers = Vec::with_capacity(records.len());
         for (new, record) in books.books.iter().zip(records) {
             let id = new.book.id;
@@ -311,8 +320,15 @@ impl<'e> Change<'e> {
             self.state.next_id = self.state.next_id.max(id.0 + 1);
             answers.push(Appended::Stored(books.hold.then(|| Receipt::of(id))));
         }
-        if let Some(Checkpoint { source, share, position, .. }) = &books.checkpoint {
-            self.marks.insert((source.clone(), *share), position.clone());
+        if let Some(Checkpoint { source, share, position, adds, .. }) = &books.checkpoint
+            && !(*adds && is_repeated)
+        {
+            let new = || Mark { adds: *adds, position: Vec::new() };
+            let mark = self.marks.entry((source.clone(), *share)).or_insert_with(new);
+            if !adds {
+                *mark = new();
+            }
+            mark.position.extend_from_slice(position);
         }
         Ok(answers)
     }

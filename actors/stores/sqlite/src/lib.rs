@@ -278,6 +278,11 @@ impl Backend for Sqlite {
         self.thread.ask(move |engine| engine.disown(token))
     }
 
+    fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
+        let source = source.to_owned();
+        self.thread.ask(move |engine| engine.rewind(&source))
+    }
+
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {
         match self.thread.is_new() {
             true => self.apart(move |settings| View::open(settings)?.dead(from, most)),

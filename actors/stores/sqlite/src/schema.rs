@@ -9,7 +9,7 @@
 //! | `body` | the file of a large body |
 //! | `dead` | a dead letter, with its record |
 //! | `seen` | a key of an offered book |
-//! | `mark` | the position of a share of a source |
+//! | `mark` | the position of a share of a source, or a part that was added to it |
 //! | `pile` | a pile, and the sums over its books |
 //! | `state` | one row: what is next, and the account |
 //!
@@ -77,8 +77,8 @@ create table seen (
 );
 create index seen_until on seen (until);
 create table mark (
-    source text not null, share integer not null, position blob not null,
-    primary key (source, share)
+    source text not null, share integer not null, part integer not null, position blob not null,
+    primary key (source, share, part)
 ) without rowid;
 insert into state values (1, 1, 1, 1, 0, 0, 0, 0);
 ";

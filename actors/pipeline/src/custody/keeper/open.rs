@@ -117,6 +117,18 @@ impl Opened {
         })
     }
 
+    /// Forgets how far earlier runs have read a source. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Backend::rewind`].
+    pub fn rewind(&mut self, source: &str) -> Result<(), StoreError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| StoreError::Other(error.to_string().into()))?;
+        Wait(&runtime).on(self.backend.rewind(source))?;
+        self.positions.retain(|at| *at.source != *source);
+        Ok(())
+    }
+
     /// What the store promises.
     pub fn promises(&self) -> Promises {
         self.backend.promises()

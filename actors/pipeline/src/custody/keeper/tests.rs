@@ -256,6 +256,7 @@ impl World {
                     source: "inbox".into(),
                     share: 0,
                     position: self.given.to_le_bytes().to_vec().into(),
+                    adds: false,
                     owner: 0,
                 });
                 let (pile, books) = (PileKey(pile as u32), Numbered::from(books, first));

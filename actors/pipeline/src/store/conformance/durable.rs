@@ -177,6 +177,43 @@ pub(super) async fn positions_come_with_their_books(lab: &mut Lab) -> Law {
     same(&books, &fetch_all(&backend, "a").await?)
 }
 
+pub(super) async fn positions_grow(lab: &mut Lab) -> Law {
+    let (backend, _) = lab.open(&["a"]).await?;
+    needs(backend.promises().checkpoints, "storing positions of sources")?;
+    let token = owner(&backend).await?;
+    let books = lab.books(&backend, 80).await?;
+    let (mut wanted, mut appends) = (String::new(), Vec::new());
+    for (at, book) in books.iter().enumerate() {
+        let part = format!("{at} ");
+        // In the middle it begins anew.
+        let adds = at != 10;
+        wanted = if adds { wanted + &part } else { part.clone() };
+        let mut append = append("a", std::slice::from_ref(book));
+        append.checkpoint = Some(Checkpoint { adds, ..checkpoint(&part, token) });
+        backend.append(&append).await?;
+        appends.push(append);
+    }
+    // An append that is repeated adds nothing.
+    backend.append(&appends[79]).await?;
+    let position = |recovered: &Recovered| {
+        let at = recovered.positions.iter().find(|at| at.share == 0);
+        at.map(|at| String::from_utf8_lossy(&at.position).into_owned())
+    };
+    // What is merged when it is opened stays the same.
+    let (backend, recovered) = lab.reopen(backend, &["a"]).await?;
+    ensure!(position(&recovered).as_ref() == Some(&wanted), "{recovered:?}, not {wanted}");
+    let (backend, recovered) = lab.reopen(backend, &["a"]).await?;
+    ensure!(position(&recovered).as_ref() == Some(&wanted), "{recovered:?}, not {wanted}");
+    same(&books, &fetch_all(&backend, "a").await?)?;
+    backend.rewind("another").await?;
+    let (backend, recovered) = lab.reopen(backend, &["a"]).await?;
+    ensure!(position(&recovered).is_some(), "another source was rewound: {recovered:?}");
+    backend.rewind("source").await?;
+    let (_backend, recovered) = lab.reopen(backend, &["a"]).await?;
+    ensure!(position(&recovered).is_none(), "the source was rewound: {recovered:?}");
+    Ok(())
+}
+
 pub(super) async fn what_was_begun_is_charged(lab: &mut Lab) -> Law {
     let (backend, _) = lab.open(&["a", "b"]).await?;
     needs(backend.promises().begun_marks, "marking what was begun")?;

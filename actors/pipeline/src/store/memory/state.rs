@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::book::{Body, Book, BookId};
 use crate::store::{
-    Account, Act, Append, Appended, Checkpoint, Cursor, DeadBook, Delivery, Depth, Holder,
+    Account, Act, Append, Appended, Checkpoint, Cursor, DeadBook, Delivery, Depth, Holder, NewBook,
     Ownership, Pass, Passed, Peeked, PileName, PileSpec, Receipt, Recovered, StoreError, Survey,
     Surveyed, Tries, Want,
 };
@@ -85,7 +85,7 @@ impl State {
         let orphans = self.piles.keys().filter(|name| !named(name));
         let positions = self.sources.iter().filter_map(|((source, share), kept)| {
             let (source, share, owner) = (source.clone(), *share, kept.token);
-            Some(Checkpoint { source, share, position: kept.position.clone()?, owner })
+            Some(Checkpoint { source, share, position: kept.position.clone()?, adds: false, owner })
         });
         Recovered {
             store: "memory".into(),
@@ -131,8 +131,10 @@ impl State {
         for new in &books.books {
             copies.push(copied(&new.book)?);
         }
+        let is_repeated = |new: &NewBook| self.accepted.contains(&new.book.id);
+        let is_repeated = !copies.is_empty() && books.books.iter().all(is_repeated);
         if let Some(checkpoint) = &books.checkpoint {
-            self.check_in(checkpoint)?;
+            self.check_in(checkpoint, is_repeated)?;
         }
         let mut answers = Vec::with_capacity(copies.len());
         for (new, book) in books.books.iter().zip(copies) {
@@ -162,13 +164,20 @@ impl State {
     }
 
     /// Stores a position, if its owner still owns the source.
-    fn check_in(&mut self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    fn check_in(&mut self, checkpoint: &Checkpoint, is_repeated: bool) -> Result<(), StoreError> {
         let key = (checkpoint.source.clone(), checkpoint.share);
         let share = self.sources.entry(key).or_default();
         if share.token != checkpoint.owner {
             return Err(StoreError::Stale);
         }
-        share.position = Some(checkpoint.position.clone());
+        let position = &checkpoint.position;
+        match &share.position {
+            Some(_) if checkpoint.adds && is_repeated => {}
+            Some(stored) if checkpoint.adds => {
+                share.position = Some([&stored[..], position].concat().into());
+            }
+            _ => share.position = Some(position.clone()),
+        }
         Ok(())
     }
 
@@ -355,6 +364,14 @@ impl State {
         }
         share.until = self.now;
         Ok(())
+    }
+
+    pub fn rewind(&mut self, source: &str) {
+        for ((name, _), share) in &mut self.sources {
+            if **name == *source {
+                share.position = None;
+            }
+        }
     }
 
     pub fn forget_dead(&mut self, letters: &[Cursor]) -> u64 {

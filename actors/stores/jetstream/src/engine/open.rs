@@ -221,7 +221,8 @@ impl Engine {
             let source = self.server.names.source_of(&found.subject);
             if let (Some((source, share)), Some(position)) = (source, mark.position) {
                 let source = source.into();
-                positions.push(Checkpoint { source, share, position, owner: mark.token });
+                let owner = mark.token;
+                positions.push(Checkpoint { source, share, position, adds: false, owner });
             }
         }
         Ok(positions)

@@ -24,7 +24,10 @@ impl Engine {
         checkpoint: &Checkpoint,
         call: Uid,
     ) -> Result<Option<Outgoing>, StoreError> {
-        let Checkpoint { source, share, position, owner } = checkpoint;
+        let Checkpoint { source, share, position, adds, owner } = checkpoint;
+        if *adds {
+            return Err(StoreError::Unsupported("positions that grow".into()));
+        }
         let key = (source.clone(), *share);
         let known = lock(&self.owned).get(&key).copied().filter(|known| known.token == *owner);
         let known = match known {

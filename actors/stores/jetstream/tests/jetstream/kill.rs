@@ -38,7 +38,8 @@ async fn round(store: &Jetstream, rng: &mut ChaCha8Rng, token: u64, done: &mut C
     let count = rng.random_range(1..150);
     let books = (done.position + 1..=done.position + count).map(|id| book(id).into()).collect();
     let at = (done.position + count).to_le_bytes().to_vec().into();
-    let at = Checkpoint { source: "lines".into(), share: 0, position: at, owner: token };
+    let at =
+        Checkpoint { source: "lines".into(), share: 0, position: at, adds: false, owner: token };
     let append = Append { to: name("in"), hold: false, books, checkpoint: Some(at) };
     match store.append(&append).await {
         Ok(_) => {

@@ -84,9 +84,14 @@ impl Change<'_> {
             ))?;
         }
         self.write_keys(conn, keys)?;
-        for ((source, share), position) in &self.marks {
-            let insert = "insert or replace into mark values (?1, ?2, ?3)";
-            conn.prepare_cached(insert)?.execute((&**source, share, &position[..]))?;
+        for ((source, share), mark) in &self.marks {
+            if !mark.adds {
+                let delete = "delete from mark where source = ?1 and share = ?2";
+                conn.prepare_cached(delete)?.execute((&**source, share))?;
+            }
+            let insert = "insert into mark select ?1, ?2, coalesce(max(part), 0) + 1, ?3
+                from mark where source = ?1 and share = ?2";
+            conn.prepare_cached(insert)?.execute((&**source, share, &mark.position))?;
         }
         for (pile, sums) in &self.piles {
             sums.save(conn, keys[*pile])?;

@@ -151,11 +151,17 @@ impl Engine {
         if token.is_some_and(|token| token != self.token()) {
             return Err(StoreError::Stale);
         }
-        let select = "select position from mark where source = ?1 and share = ?2";
+        let select = "select position from mark where source = ?1 and share = ?2 order by part";
         let mut select = self.conn.prepare_cached(select).map_err(sqlite)?;
-        let position = select.query_row((source, share), |row| row.get::<_, Vec<u8>>(0));
-        let position = position.optional().map_err(sqlite)?.map(Bytes::from);
+        let parts = select.query_map((source, share), |row| row.get::<_, Vec<u8>>(0));
+        let parts: rusqlite::Result<Vec<_>> = parts.map_err(sqlite)?.collect();
+        let parts = parts.map_err(sqlite)?;
+        let position = (!parts.is_empty()).then(|| Bytes::from(parts.concat()));
         Ok(Ownership { token: self.token(), position })
+    }
+
+    pub fn rewind(&mut self, source: &str) -> Result<(), StoreError> {
+        self.within(|conn| conn.execute("delete from mark where source = ?1", [source]).map(drop))
     }
 
     pub fn disown(&self, token: u64) -> Result<(), StoreError> {

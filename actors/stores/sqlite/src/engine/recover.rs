@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gopherworks_pipeline::store::{Checkpoint, PileName, PileSpec, Recovered, StoreError};
 use rusqlite::Connection;
 
@@ -159,12 +158,16 @@ impl Engine {
         {
             orphans.push((pile.name.clone(), self.depth_of(pile)?));
         }
+        let (positions, parts) = positions(&self.conn).map_err(sqlite)?;
+        if parts > MOST_PARTS {
+            self.within(|conn| merge(conn, &positions))?;
+        }
         let store: Option<String> = schema::meta(&self.conn, "store")?;
         self.recovered = Recovered {
             store: store.unwrap_or_default().into(),
             piles,
             orphans,
-            positions: positions(&self.conn).map_err(sqlite)?,
+            positions,
             next_id: self.state.next_id,
             account: Some(self.account()),
         };
@@ -172,14 +175,35 @@ impl Engine {
     }
 }
 
-fn positions(conn: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
-    let mut marks = conn.prepare("select source, share, position from mark")?;
+/// Most parts of a position that are not merged when the store is opened.
+const MOST_PARTS: usize = 64;
+
+/// The position of each share of each source, and the largest number of its parts.
+fn positions(conn: &Connection) -> rusqlite::Result<(Vec<Checkpoint>, usize)> {
+    let select = "select source, share, position from mark order by source, share, part";
+    let mut marks = conn.prepare(select)?;
     let rows = marks.query_map([], |row| {
-        let (source, share) = (row.get::<_, String>(0)?.into(), row.get(1)?);
-        let position = Bytes::from(row.get::<_, Vec<u8>>(2)?);
-        Ok(Checkpoint { source, share, position, owner: 0 })
+        Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?, row.get::<_, Vec<u8>>(2)?))
     })?;
-    rows.collect()
+    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    let mut most = 0;
+    let merged = rows.chunk_by(|a, b| (&a.0, a.1) == (&b.0, b.1)).map(|parts| {
+        most = most.max(parts.len());
+        let (source, share) = (parts[0].0.as_str().into(), parts[0].1);
+        let position: Vec<u8> = parts.iter().flat_map(|part| &part.2).copied().collect();
+        Checkpoint { source, share, position: position.into(), adds: false, owner: 0 }
+    });
+    Ok((merged.collect(), most))
+}
+
+/// Makes one part of all parts of each position.
+fn merge(conn: &Connection, positions: &[Checkpoint]) -> rusqlite::Result<()> {
+    conn.execute("delete from mark", [])?;
+    for Checkpoint { source, share, position, .. } in positions {
+        let insert = "insert into mark values (?1, ?2, 1, ?3)";
+        conn.execute(insert, (&**source, share, &position[..]))?;
+    }
+    Ok(())
 }
 
 /// Charges an attempt to these books, in order, where they are still stored.

@@ -56,7 +56,8 @@ async fn works_until_it_is_killed() {
         let books = (position + 1..=position + count).map(|line| book(line).into()).collect();
         position += count;
         let at = position.to_le_bytes().to_vec().into();
-        let at = Checkpoint { source: "lines".into(), share: 0, position: at, owner: 0 };
+        let at =
+            Checkpoint { source: "lines".into(), share: 0, position: at, adds: false, owner: 0 };
         let append = Append { to: name("in"), hold: false, books, checkpoint: Some(at) };
         let want = Want { books: rng.random_range(1..60), bytes: None };
         let mut commit = Commit { arrivals: vec![Arrival::Append(append)], acts: vec![] };

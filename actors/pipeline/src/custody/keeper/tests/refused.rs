@@ -12,7 +12,8 @@ fn arrived(ids: std::ops::Range<u64>, then: Then) -> Change {
     let books = ids.map(|id| Book { id: BookId(id), ..Book::new(format!("book {id}")) });
     let (pile, books) = (PileKey(0), Numbered::of(books.collect()));
     let position = b"there".to_vec().into();
-    let checkpoint = Some(Checkpoint { source: "inbox".into(), share: 0, position, owner: 0 });
+    let source = "inbox".into();
+    let checkpoint = Some(Checkpoint { source, share: 0, position, adds: false, owner: 0 });
     Change::Arrived(Arrived { pile, books, checkpoint, held: true, then })
 }
 
