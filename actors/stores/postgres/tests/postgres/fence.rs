@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use gopherworks_pipeline::store::{Act, Backend, Pass, Tries, Want};
+use gopherworks_pipeline::store::{Act, Backend, Pass, StoreError, Tries, Want};
 use gopherworks_postgres::Postgres;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
@@ -115,4 +115,30 @@ async fn a_stopped_holder_changes_nothing_late() {
     assert!(store.dead(Default::default(), 10).await.unwrap().is_empty());
     let acts: Vec<_> = receipts(&taken).into_iter().map(|receipt| (receipt, Act::Ack)).collect();
     assert!(store.settle(&acts).await.iter().all(Result::is_ok));
+}
+
+#[actix::test]
+async fn a_late_call_about_a_whole_row_changes_nothing() {
+    let Some(server) = shared("a_late_call_about_a_whole_row_changes_nothing") else { return };
+    let schema = Schema::new(server);
+    let (late, store) = (schema.store(), schema.store());
+    late.open(&specs(&["a", "b"])).await.unwrap();
+    store.open(&specs(&["a", "b"])).await.unwrap();
+    let first = late.reserve_ids(192).await.unwrap().start;
+    late.append(&append("a", first..first + 192)).await.unwrap();
+    let held = receipts(&late.fetch(&name("a"), ALL, Duration::ZERO).await.unwrap());
+    schema.pass_time(Duration::from_secs(31)).await;
+    let taken = receipts(&store.fetch(&name("a"), ALL, Duration::ZERO).await.unwrap());
+    let back = Act::Return { delay: Duration::ZERO, tries: Tries::default(), hold: false };
+    let acts = held[..64].iter().map(|receipt| (receipt.clone(), Act::Ack));
+    let acts: Vec<_> =
+        acts.chain(held[64..128].iter().map(|receipt| (receipt.clone(), back.clone()))).collect();
+    let mut answers = late.settle(&acts).await;
+    let books = held[128..].iter().map(|receipt| (receipt.clone(), None)).collect();
+    let passed = late.pass(&Pass { to: name("b"), hold: false, books }).await;
+    answers.extend(passed.into_iter().map(|answer| answer.map(drop)));
+    let stale = |answer: &Result<(), StoreError>| matches!(answer, Err(StoreError::Stale));
+    assert!(answers.len() == 192 && answers.iter().all(stale), "{answers:?}");
+    let acts: Vec<_> = taken.into_iter().map(|receipt| (receipt, Act::Ack)).collect();
+    assert!(store.settle(&acts).await.iter().all(Result::is_ok), "the other one holds them");
 }
