@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::worker::{Work, blocking, from_fn};
+use crate::worker::Work;
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::failure::Failure;
 
@@ -50,6 +51,50 @@ fn virtually<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
+    }
+}
+
+/// An async closure of any type.
+trait Closure<Q, R>: Send {
+    fn call(&mut self, request: Q) -> Pin<Box<dyn Future<Output = R> + '_>>;
+}
+
+impl<F: AsyncFnMut(Q) -> R + Send, Q: 'static, R> Closure<Q, R> for F {
+    fn call(&mut self, request: Q) -> Pin<Box<dyn Future<Output = R> + '_>> {
+        Box::pin(self(request))
+    }
+}
+
+/// Work from a closure. One type for all closures: a balancer is compiled for each type of work.
+struct Erased<Q, R> {
+    closure: Box<dyn Closure<Q, R>>,
+    blocks: bool,
+}
+
+fn from_fn<Q, R>(work: impl AsyncFnMut(Q) -> R + Send + 'static) -> Erased<Q, R>
+where
+    Q: 'static,
+{
+    Erased { closure: Box::new(work), blocks: false }
+}
+
+fn blocking<Q, R>(mut work: impl FnMut(Q) -> R + Send + 'static) -> Erased<Q, R>
+where
+    Q: 'static,
+{
+    Erased { blocks: true, ..from_fn(async move |request| work(request)) }
+}
+
+impl<Q: Send + 'static, R: Send + 'static> Work for Erased<Q, R> {
+    type Request = Q;
+    type Reply = R;
+
+    async fn work(&mut self, request: Q) -> R {
+        self.closure.call(request).await
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Balancer;
-use crate::worker::Functions;
+use crate::worker::{Functions, blocking, from_fn};
 
 fn run<F: Future>(body: F) -> F::Output {
     actix_rt::System::new().block_on(body)
