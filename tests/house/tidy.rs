@@ -19,16 +19,18 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         rooms: &["actors/"],
-        banned: &[
-            "config::",
-            "serde::",
-            "serde_json::",
-            "toml::",
-            "env_logger::",
-            "gopherworks::",
-            "clap::",
-            "schemars::",
+        banned: &["config::", "toml::", "env_logger::", "gopherworks::", "clap::", "schemars::"],
+    },
+    Rule {
+        // The API of NATS JetStream is JSON; all other crates store and send bytes.
+        rooms: &[
+            "actors/balancer/",
+            "actors/pipeline/",
+            "actors/stores/postgres/",
+            "actors/stores/sqlite/",
+            "actors/supervision/",
         ],
+        banned: &["serde::", "serde_json::"],
     },
     Rule {
         rooms: &["actors/supervision/"],
