@@ -103,7 +103,7 @@ fn dependencies(block: &Block) {
 }
 
 /// Commands that are not run, by their first words, with the reason.
-const NOT_RUN: [(&str, &str); 11] = [
+const NOT_RUN: [(&str, &str); 13] = [
     ("cargo test", "it is this run"),
     ("cargo bench", "takes long, and measures"),
     ("cargo new", "needs a registry"),
@@ -112,6 +112,8 @@ const NOT_RUN: [(&str, &str); 11] = [
     (".ci/instructions", "takes long, and measures"),
     ("curl", "asks the service of the line before, as tests of it do"),
     ("gopherworks run config/web-service.toml", "serves until it is stopped"),
+    ("gopherworks pile ", "needs a store with books: tests/command/piles.rs runs each"),
+    ("gopherworks dead ", "needs a store with letters: tests/command/dead_stores.rs runs each"),
     ("cd /srv/in", "the digests are checked by tests of the archive"),
     ("gopherworks simulate own.toml", "shows a design that is broken on purpose"),
     ("gopherworks validate design.toml", "shows a mistake, which tests/config know"),

@@ -39,7 +39,7 @@ pub enum OfferError {
     TooLarge {
         /// All books of the offer.
         books: Vec<Book>,
-        /// The limit.
+        /// Most bytes of a book in this store.
         limit: u64,
     },
     /// The run ended before the books were known to be stored: they may or may not be there in the

@@ -18,7 +18,7 @@ pub(crate) struct Stored {
     pub(crate) declined: Vec<(PileKey, Numbered, bool, (Offered, StoreError))>,
     /// Outcomes of books.
     pub(crate) ended: Vec<(BookOutcome, BookIds)>,
-    /// By pile: so many books are now in the store only.
+    /// By pile: number of books that are in the store only from now on.
     pub(crate) behind: Vec<(PileKey, usize)>,
     /// Books that the store can't keep, and why.
     pub(crate) unfit: Vec<Unfit>,

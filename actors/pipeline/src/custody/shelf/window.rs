@@ -115,7 +115,7 @@ impl Shelf {
         self.release(books, bytes);
     }
 
-    /// So many more of the books behind can be fetched.
+    /// The store has `books` more behind the window, which can be fetched.
     pub fn stored_behind(&mut self, books: usize) {
         if let Some(durable) = &mut self.durable {
             durable.stored += books;
