@@ -28,8 +28,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::bodies::sync_folder;
 use crate::error::{io, sqlite};
 
-/// Version of tables and records; a newer one is refused.
-pub(crate) const VERSION: i64 = 1;
+/// Version of tables and records; a newer one is refused, an older one is migrated.
+pub(crate) const VERSION: i64 = 2;
 
 /// `gpwk`, in the header of the database.
 const APPLICATION: i64 = 0x6770_776b;
@@ -83,10 +83,30 @@ create table mark (
 insert into state values (1, 1, 1, 1, 0, 0, 0, 0);
 ";
 
-/// Opens the database at `path`, and creates it if it is not there.
+/// Version 2 from version 1: packs have the time of their commit, positions have parts. The time of
+/// earlier commits is not known; it is that of the migration.
+const FROM_1: &str = "
+alter table pack rename to old_pack;
+create table pack (
+    pack integer primary key, n integer not null, time integer not null, data blob not null
+);
+insert into pack select pack, n, cast(unixepoch('subsec') * 1000 as integer), data from old_pack;
+drop table old_pack;
+alter table mark rename to old_mark;
+create table mark (
+    source text not null, share integer not null, part integer not null, position blob not null,
+    primary key (source, share, part)
+) without rowid;
+insert into mark select source, share, 1, position from old_mark;
+drop table old_mark;
+update meta set value = 2 where key = 'version';
+";
+
+/// Opens the database at `path`, creates it if it is not there, and migrates an older version.
 ///
 /// # Errors
-/// `Unsupported` if the database or SQLite has another version; `Other` if it is no store.
+/// `Unsupported` if the database has a newer version or SQLite an older one; `Other` if it is no
+/// store.
 pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         let found = rusqlite::version();
@@ -101,15 +121,17 @@ pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, Sto
     conn.set_prepared_statement_cache_capacity(64);
     let tables = "select count(*) from sqlite_master";
     let is_new = conn.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(sqlite)? == 0;
-    if !is_new {
-        check_version(&conn, path)?;
-    }
+    let version = if is_new { VERSION } else { version(&conn, path)? };
     configure(&conn, checkpoint_pages).map_err(sqlite)?;
     let mode: String =
         conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(sqlite)?;
     if mode != "wal" {
         let text = format!("{}: the file system has no write-ahead log", path.display());
         return Err(StoreError::Unsupported(text.into()));
+    }
+    if version < VERSION {
+        log::info!("{}: migrated from version {version} to {VERSION}", path.display());
+        migrate(&mut conn).map_err(sqlite)?;
     }
     if is_new {
         create(&mut conn).map_err(sqlite)?;
@@ -122,7 +144,7 @@ pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, Sto
 /// Opens the database at `path` to read it, in use or not.
 ///
 /// # Errors
-/// `Gone` if there is none; those of [`check_version`].
+/// `Gone` if there is none; `Unsupported` if it has another version; `Other` if it is no store.
 pub(crate) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     // A file without content is left by a process that was killed while it created the store.
     if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
@@ -131,8 +153,14 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     conn.busy_timeout(BUSY).map_err(sqlite)?;
-    check_version(&conn, path)?;
-    Ok(conn)
+    match version(&conn, path)? {
+        VERSION => Ok(conn),
+        old => {
+            let what = "the next run, or `pile check`, migrates it";
+            let text = format!("{} has version {old}, this is {VERSION}: {what}", path.display());
+            Err(StoreError::Unsupported(text.into()))
+        }
+    }
 }
 
 fn configure(conn: &Connection, checkpoint_pages: u32) -> rusqlite::Result<()> {
@@ -157,9 +185,17 @@ fn create(conn: &mut Connection) -> rusqlite::Result<()> {
     tx.commit()
 }
 
+fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
+    let tx = conn.transaction()?;
+    tx.execute_batch(FROM_1)?;
+    tx.commit()
+}
+
+/// The version of a database, which is at most [`VERSION`].
+///
 /// # Errors
-/// `Unsupported` if the database has another version; `Other` if it is no store.
-pub(crate) fn check_version(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+/// `Unsupported` if it is newer; `Other` if it is no store.
+fn version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
     let application: i64 =
         conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
     if application != APPLICATION {
@@ -167,7 +203,7 @@ pub(crate) fn check_version(conn: &Connection, path: &Path) -> Result<(), StoreE
         return Err(StoreError::Other(text.into()));
     }
     match meta::<i64>(conn, "version")? {
-        Some(VERSION) => Ok(()),
+        Some(known @ 1..=VERSION) => Ok(known),
         Some(found) => {
             let text = format!("{} has version {found}, this is {VERSION}", path.display());
             Err(StoreError::Unsupported(text.into()))

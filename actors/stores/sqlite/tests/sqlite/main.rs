@@ -6,3 +6,4 @@ mod full;
 mod kill;
 mod model;
 mod support;
+mod versions;
