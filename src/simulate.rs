@@ -30,6 +30,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -54,11 +55,13 @@ pub fn in_virtual_time<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
             .build()
             .unwrap_or_else(|error| panic!("no runtime: {error}"))
     });
-    system.block_on(async move {
+    // Boxed: a runtime is compiled for each type of future.
+    let body: Pin<Box<dyn Future<Output = F::Output> + '_>> = Box::pin(async move {
         let clock = Clock::simulated();
         actix_rt::spawn(clock.driver());
         body(clock).await
-    })
+    });
+    system.block_on(body)
 }
 
 impl Topology {

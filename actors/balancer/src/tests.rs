@@ -40,11 +40,19 @@ fn virtually<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
             .build()
             .expect("a runtime")
     });
-    system.block_on(async move {
+    // Boxed: a runtime is compiled for each type of future.
+    let body: Pin<Box<dyn Future<Output = F::Output> + '_>> = Box::pin(async move {
         let clock = Clock::simulated();
         actix_rt::spawn(clock.driver());
         body(clock).await
-    })
+    });
+    system.block_on(body)
+}
+
+/// Runs `body` in real time.
+fn real<T>(body: impl Future<Output = T>) -> T {
+    let body: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(body);
+    actix_rt::System::new().block_on(body)
 }
 
 /// Lets all other ready tasks run.

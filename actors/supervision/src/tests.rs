@@ -1,6 +1,7 @@
 //! Supervision of live actors.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -144,16 +145,20 @@ fn in_virtual_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_all().start_paused(true).build().unwrap()
     };
-    System::with_tokio_rt(runtime).block_on(async move {
+    // Boxed: a runtime is compiled for each type of future.
+    let test: Pin<Box<dyn Future<Output = F::Output> + '_>> = Box::pin(async move {
         let clock = Clock::simulated();
         actix_rt::spawn(clock.driver());
         test(clock).await
-    })
+    });
+    System::with_tokio_rt(runtime).block_on(test)
 }
 
 /// Runs `test` in real time, for tests with several threads.
 fn in_real_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
-    System::new().block_on(async move { test(Clock::real()).await })
+    let test: Pin<Box<dyn Future<Output = F::Output> + '_>> =
+        Box::pin(async move { test(Clock::real()).await });
+    System::new().block_on(test)
 }
 
 fn ms(n: u64) -> Duration {

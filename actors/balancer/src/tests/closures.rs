@@ -4,13 +4,9 @@ use super::*;
 use crate::Balancer;
 use crate::worker::{Functions, blocking, from_fn};
 
-fn run<F: Future>(body: F) -> F::Output {
-    actix_rt::System::new().block_on(body)
-}
-
 #[test]
 fn closures_are_work() {
-    run(async {
+    real(async {
         let plus = Balancer::of(|_| from_fn(async |n: u64| n + 1)).start().await.unwrap();
         assert_eq!(plus.call(1).await, Ok(2));
         let here = std::thread::current().id();

@@ -65,7 +65,7 @@ fn an_idempotent_request_is_retried_so_often_and_no_oftener() {
 
 #[test]
 fn blocking_work_answers_though_its_worker_was_killed_meanwhile() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (begun, wait) = std::sync::mpsc::channel();
         let (go, going) = std::sync::mpsc::channel::<()>();
         let going = Arc::new(Mutex::new(going));
@@ -98,7 +98,7 @@ fn blocking_work_answers_though_its_worker_was_killed_meanwhile() {
 
 #[test]
 fn a_panic_on_a_thread_ends_the_worker_too() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let balancer = Balancer::of(|_| blocking(|n: u32| 10 / n)).start().await.unwrap();
         assert!(matches!(balancer.call(0).await, Err(CallError::WorkerLost { .. })));
         assert_eq!(balancer.call(5).await, Ok(2));

@@ -82,7 +82,7 @@ fn ask<'a>(
 
 #[test]
 fn a_slot_is_lent_to_a_caller_on_the_same_arbiter_only() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
         win_trust(&balancer).await;
@@ -105,7 +105,7 @@ fn a_slot_is_lent_to_a_caller_on_the_same_arbiter_only() {
 
 #[test]
 fn a_panic_inline_is_the_callers_answer_and_the_workers_end() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
         for bad in 1..4 {
@@ -127,7 +127,7 @@ fn a_panic_inline_is_the_callers_answer_and_the_workers_end() {
 
 #[test]
 fn a_waiting_inline_request_occupies_its_worker_and_blocks_no_other() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
         win_trust(&balancer).await;
@@ -153,7 +153,7 @@ fn a_waiting_inline_request_occupies_its_worker_and_blocks_no_other() {
 
 #[test]
 fn a_dropped_call_returns_its_slot() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).start().await.unwrap();
         win_trust(&balancer).await;
@@ -172,7 +172,7 @@ fn a_dropped_call_returns_its_slot() {
 
 #[test]
 fn an_inline_caller_learns_of_the_end_of_worker_and_balancer() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).name("b").start().await.unwrap();
         win_trust(&balancer).await;
@@ -200,7 +200,7 @@ fn an_inline_caller_learns_of_the_end_of_worker_and_balancer() {
 
 #[test]
 fn a_busy_caller_yields_to_others() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).start().await.unwrap();
         win_trust(&balancer).await;
@@ -348,6 +348,6 @@ proptest! {
 
     #[test]
     fn every_caller_hears_once_on_two_arbiters(plan in plans()) {
-        actix_rt::System::new().block_on(play(plan))?;
+        real(play(plan))?;
     }
 }

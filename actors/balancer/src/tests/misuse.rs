@@ -21,10 +21,6 @@ impl Drop for Bomb {
     }
 }
 
-fn real<F: Future>(body: F) -> F::Output {
-    actix_rt::System::new().block_on(body)
-}
-
 /// `None` if the future hangs.
 async fn within<F: Future>(clock: &Clock, future: F) -> Option<F::Output> {
     tokio::select! {

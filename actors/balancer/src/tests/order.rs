@@ -37,7 +37,7 @@ fn a_job_has_an_id_and_may_be_left_to_itself() {
 
 #[test]
 fn many_callers_on_two_arbiters_get_their_own_answers() {
-    actix_rt::System::new().block_on(async {
+    real(async {
         let balancer = Balancer::of(|_| from_fn(async |n: usize| 3 * n))
             .workers(4)
             .arbiters(2)

@@ -1,5 +1,6 @@
 //! Tests of each load, and of a requester that is killed.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -79,11 +80,13 @@ fn virtually<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
             .build()
             .expect("a runtime")
     });
-    system.block_on(async move {
+    // Boxed: a runtime is compiled for each type of future.
+    let body: Pin<Box<dyn Future<Output = F::Output> + '_>> = Box::pin(async move {
         let clock = Clock::simulated();
         actix_rt::spawn(clock.driver());
         body(clock).await
-    })
+    });
+    system.block_on(body)
 }
 
 #[test]
