@@ -72,6 +72,9 @@ impl Settings {
                 return Err(refused("this build has no TLS, which another host needs"));
             }
             config.ssl_mode(SslMode::Require);
+        } else if config.get_ssl_mode() == SslMode::Prefer {
+            // The certificate of a local server is seldom one that can be verified.
+            config.ssl_mode(SslMode::Disable);
         }
         if config.get_application_name().is_none() {
             config.application_name("gopherworks");
@@ -124,6 +127,10 @@ mod tests {
             let why = refusal(remote).expect(remote);
             assert!(why.contains("another host"), "{why}");
         }
+        let local = |url| Settings::new(url).config().map(|config| config.get_ssl_mode()).ok();
+        assert_eq!(local("postgres://localhost/works"), Some(SslMode::Disable));
+        let asked = local("postgres://localhost/works?sslmode=require");
+        assert_eq!(asked, Some(SslMode::Require));
         let verified = Settings::new("postgres://db.example.org/works?sslmode=verify-full");
         let mode = verified.config().map(|config| config.get_ssl_mode()).ok();
         assert_eq!(mode, cfg!(feature = "tls").then_some(SslMode::Require));

@@ -38,14 +38,15 @@ impl MakeTlsConnect<Socket> for Tls {
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> io::Result<Connect> {
-        let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
-        Ok(Connect { config: self.0.clone(), name })
+        // The driver asks for connections to sockets of this host too, which use none.
+        let name = ServerName::try_from(domain.to_owned());
+        Ok(Connect { config: self.0.clone(), name: name.map_err(io::Error::other) })
     }
 }
 
 pub(crate) struct Connect {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    name: io::Result<ServerName<'static>>,
 }
 
 impl TlsConnect<Socket> for Connect {
@@ -54,8 +55,10 @@ impl TlsConnect<Socket> for Connect {
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        let handshake = TlsConnector::from(self.config).connect(self.name, socket);
-        Box::pin(async move { handshake.await.map(|stream| Stream(Box::new(stream))) })
+        Box::pin(async move {
+            let stream = TlsConnector::from(self.config).connect(self.name?, socket).await?;
+            Ok(Stream(Box::new(stream)))
+        })
     }
 }
 

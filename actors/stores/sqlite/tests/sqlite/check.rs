@@ -125,7 +125,7 @@ async fn damaged_stores_are_refused_without_a_panic() {
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
     store.close().await.unwrap();
     for (damage, wanted) in [
-        ("update meta set value = 2 where key = 'version'", "has version 2"),
+        ("update meta set value = 9 where key = 'version'", "has version 9"),
         ("delete from meta", "no version"),
         ("pragma application_id = 5", "another program"),
     ] {
