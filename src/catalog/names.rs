@@ -36,8 +36,7 @@ pub fn key_of(book: &Book, run: &RunId) -> String {
 }
 
 /// Returns the request's key, unique across runs and processes: the [key](key_of) of its book, by
-/// `books`, or else `<run>-<requester>-<number>`. Copies and retries of a request have the same
-/// key.
+/// `books`, or else `<run>-<requester>-<number>`. Copies and retries of a request share its key.
 pub fn key_of_job(job: &Job, run: &RunId, books: &RunId) -> String {
     match &job.book {
         Some(book) if book.id != BookId::UNASSIGNED || book.headers.get(header::KEY).is_some() => {

@@ -146,8 +146,8 @@ pub trait Backend: Send + Sync + 'static {
     /// (`Unknown`): the caller repeats the same commit (law 5). Single arrivals and acts that
     /// cannot take effect (`Full`, `Stale`, `Gone`, `TooLarge`) are answered one by one and do not
     /// keep the others from it; after a `Full`, later appends of the commit to that pile are
-    /// `Full` too, so that their order is kept. Acts never need room: they take effect on a full
-    /// store.
+    /// `Full` too, so that their order is kept. Acts need no room, so a full store carries them
+    /// out.
     ///
     /// By default, plays the commit by [`Backend::append`], [`Backend::pass`] and
     /// [`Backend::settle`]; after an answer that says nothing about a single book, such as

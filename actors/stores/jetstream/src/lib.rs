@@ -1,5 +1,5 @@
-//! Piles of gopherworks in NATS JetStream: books survive on replicated servers and are shared by
-//! processes.
+//! Piles of gopherworks in NATS JetStream: books survive on replicated servers, and several
+//! processes share them.
 //!
 //! [`Jetstream`] implements [`Backend`]. The books of a cart are packed into one message; a durable
 //! pull consumer a pile leases messages, and an ack removes them. As soon as the books of a message
@@ -102,8 +102,8 @@ impl Jetstream {
         Self { settings, thread: Thread::default() }
     }
 
-    /// How many servers keep the stream: 1, 3 or 5. By default what the stream has; 1 for a new
-    /// one.
+    /// How many servers keep the stream: 1, 3 or 5. By default an existing stream is left as it
+    /// is, and a new stream has 1.
     #[must_use]
     pub fn replicas(mut self, replicas: u32) -> Self {
         self.settings.replicas = Some(replicas);

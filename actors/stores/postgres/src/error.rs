@@ -14,7 +14,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) enum Stage {
     /// The server has not been asked to commit.
     Before,
-    /// It has.
+    /// The server has been asked to commit, and may have done so.
     Commit,
 }
 

@@ -102,8 +102,8 @@ impl Postgres {
         Self { settings: Settings::new(url), link: Link::new() }
     }
 
-    /// The schema of the tables, `gopherworks` by default. Stores in different schemas share
-    /// nothing.
+    /// The schema of the tables, `gopherworks` by default.
+    /// Stores in different schemas share nothing.
     #[must_use]
     pub fn schema(mut self, schema: &str) -> Self {
         self.settings.schema = schema.into();

@@ -105,8 +105,8 @@ update meta set value = 2 where key = 'version';
 /// Opens the database at `path`, creates it if it is not there, and migrates an older version.
 ///
 /// # Errors
-/// `Unsupported` if the database has a newer version or SQLite an older one; `Other` if it is no
-/// store.
+/// `Unsupported` if the database has a newer version, or SQLite is too old; `Other` if the file is
+/// another program's database.
 pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         let found = rusqlite::version();

@@ -136,8 +136,7 @@ impl Disk {
         done.expect("the book is there");
     }
 
-    /// Carries out a commit, perhaps not for the first time. With `full`, all that needs room is
-    /// refused.
+    /// Carries out a commit, which may be a repetition. With `full`, refuses all that needs room.
     fn commit(&mut self, commit: &Commit, full: bool) -> Committed {
         let mut done = Committed::default();
         for arrival in &commit.arrivals {

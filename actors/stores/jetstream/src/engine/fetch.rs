@@ -251,8 +251,8 @@ impl Engine {
         Err(busy())
     }
 
-    /// Takes in a message that the consumer has delivered since `from`; answers how many books it
-    /// has.
+    /// Takes in a message that the consumer has delivered since `from`, and returns the number of
+    /// its books.
     async fn receive(
         &self,
         pile: &Pile,

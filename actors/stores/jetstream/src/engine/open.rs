@@ -247,8 +247,8 @@ impl Engine {
         Ok(depths)
     }
 
-    /// Sums up the messages of a pile. Which books are held is estimated: the server counts
-    /// messages.
+    /// Sums up the messages of a pile. The number of held books is an estimate, as the server
+    /// counts held messages, not their books.
     pub(super) async fn depth_of(&self, name: &PileName) -> Result<Depth, StoreError> {
         let names = &self.server.names;
         let subjects = |kind| async move {

@@ -33,7 +33,7 @@ fn programs() -> Result<PathBuf, String> {
     folders.into_iter().find(has).ok_or("PostgreSQL is not installed".to_owned())
 }
 
-/// The server refuses to run as root: then, the user `postgres` or `nobody`.
+/// The user that runs the server if the tests run as root, which the server refuses.
 fn other_user(folder: &Path) -> Result<Option<(u32, u32)>, String> {
     if fs::metadata(folder).map_err(|error| error.to_string())?.uid() != 0 {
         return Ok(None);
