@@ -142,6 +142,29 @@ fn kept(plan: &Plan) -> Vec<Kept> {
     kept
 }
 
+/// By pile: two loads for each cart that takes books from it.
+fn loads(plan: &Plan) -> Vec<usize> {
+    let load = |pile: usize| {
+        let takers = plan.crews.iter().filter(|crew| crew.from == pile);
+        takers.map(|crew| 2 * crew.carts as usize * crew.cart_books).sum()
+    };
+    (0..plan.piles.len()).map(load).collect()
+}
+
+/// Refuses sources of piles in a shared store: each process would read them.
+fn without_sources(plan: &Plan) -> Result<(), StoreError> {
+    let shared = |pile: &usize| !plan.piles[*pile].in_memory;
+    let source = plan.sources.iter().find(|source| source.piles.iter().any(shared));
+    source.map_or(Ok(()), |source| {
+        let why = format!(
+            "`{}` has a source, and its store is shared: each process would read it; give it \
+             `store = \"memory\"`, and have a crew bring its books to a dump in the store",
+            source.name
+        );
+        Err(StoreError::Unsupported(why.into()))
+    })
+}
+
 /// Opens the store, if there is one, and reads its piles, on a thread of its own. Simulations and
 /// dry runs have none.
 pub(super) async fn open(
@@ -161,6 +184,10 @@ pub(super) async fn open(
     if kept.iter().all(|kept| *kept != Kept::Durable) {
         return Ok(None);
     }
+    if backend.promises().shared {
+        without_sources(plan).map_err(StartError::Store)?;
+    }
+    let loads = loads(plan);
     let names = plan.piles.iter().map(|pile| plan.name_in_store(&pile.name));
     let piles = names.zip(kept).collect();
     let rewound: Vec<String> = match options.again {
@@ -168,7 +195,7 @@ pub(super) async fn open(
         false => Vec::new(),
     };
     let open = move || {
-        let mut opened = Opened::open(backend, piles)?;
+        let mut opened = Opened::open(backend, piles, &loads)?;
         rewound.iter().try_for_each(|source| opened.rewind(source))?;
         Ok(opened)
     };
@@ -201,7 +228,7 @@ pub(super) fn found(plan: &Plan, opened: &Opened) -> FoundStore {
 /// What the keeper needs of the run.
 pub(super) fn hooks(context: &Arc<PipelineContext>, fires: &[Arc<IncineratorCore>]) -> KeeperHooks {
     let fires: Vec<Weak<IncineratorCore>> = fires.iter().map(Arc::downgrade).collect();
-    let (down, up) = (Arc::downgrade(context), Arc::downgrade(context));
+    let [down, up, lost] = [(); 3].map(|()| Arc::downgrade(context));
     KeeperHooks {
         sync: Box::new(move || {
             let mut fires = fires.iter().filter_map(Weak::upgrade);
@@ -215,6 +242,11 @@ pub(super) fn hooks(context: &Arc<PipelineContext>, fires: &[Arc<IncineratorCore
         up: Box::new(move |after| {
             if let Some(context) = up.upgrade() {
                 context.store_works(after);
+            }
+        }),
+        lost: Box::new(move |books| {
+            if let Some(context) = lost.upgrade() {
+                context.leases_lost(books);
             }
         }),
     }

@@ -311,6 +311,12 @@ impl PipelineContext {
         self.tell(Event::StoreUp { after });
     }
 
+    /// Reports books whose leases in a shared store were lost.
+    pub fn leases_lost(&self, books: usize) {
+        log::warn!("the leases of {books} books were lost; other processes may work on them");
+        self.tell(Event::LeasesLost { books });
+    }
+
     /// The closed sink that ended the run, if any.
     pub fn closed_sink(&self) -> Option<&SinkClosed> {
         self.closed.get()

@@ -82,6 +82,12 @@ pub enum Event {
         /// How long it failed.
         after: Duration,
     },
+    /// Leases of books of a shared store were lost, or their changes came too late: other processes
+    /// may work on them.
+    LeasesLost {
+        /// How many books.
+        books: usize,
+    },
     /// The sources are closed; books and requests in flight are completed.
     Draining,
     /// The run is over and all books are accounted for; later events are only explanations.
@@ -107,6 +113,7 @@ impl Event {
             Event::Dead { pile, .. } => Some(pile),
             Event::StoreDown { .. }
             | Event::StoreUp { .. }
+            | Event::LeasesLost { .. }
             | Event::Draining
             | Event::Ended
             | Event::Escalated { .. } => None,
@@ -131,6 +138,7 @@ impl fmt::Display for Event {
                 write!(f, "store down {} {reason:?}", Time::ZERO + *retry)
             }
             Event::StoreDown { reason, retry: None } => write!(f, "store broken {reason:?}"),
+            Event::LeasesLost { books } => write!(f, "leases lost {books}"),
             Event::StoreUp { after } => write!(f, "store up {}", Time::ZERO + *after),
             Event::SinkClosed { reason, .. } => write!(f, "sink closed {reason:?}"),
             Event::Draining => f.write_str("draining"),

@@ -374,7 +374,7 @@ impl Custody {
             inbox: own.waiting.load(Ordering::Acquire),
             reserved: shelf.reserved(),
             next_due: shelf.next_due(),
-            late: shelf.behind(),
+            late: shelf.late(),
             keeps: self.keeps(pile),
         }
     }

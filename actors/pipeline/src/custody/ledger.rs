@@ -45,6 +45,8 @@ pub struct Ledger {
     numbered: AtomicU64,
     offered: Count,
     given_back: AtomicU64,
+    /// Offered books that went to a shared store, where any process may get them.
+    departed: AtomicU64,
     burned: Count,
     dead: AtomicU64,
     dropped: AtomicU64,
@@ -130,6 +132,17 @@ impl Ledger {
             *ended = CachePadded::new(Mutex::new(IdSet::from(first)));
         }
         ledger
+    }
+
+    /// A ledger for shared stores, where all ids may be of other processes.
+    pub fn shared(next_id: u64) -> Self {
+        let numbered = AtomicU64::new(next_id.max(1) - 1);
+        Self { numbered, first: u64::MAX, ..Self::default() }
+    }
+
+    /// Counts books that left this process: they are in its account no more.
+    pub fn depart(&self, count: u64) {
+        self.departed.fetch_add(count, Relaxed);
     }
 
     /// Counts books of earlier runs, which are in flight again.
@@ -230,7 +243,7 @@ impl Ledger {
     /// The account, given the number of books in flight at the same instant.
     pub fn report(&self, in_flight: u64) -> LedgerReport {
         let given_back = self.given_back.load(Relaxed);
-        let offered = self.offered.get() - given_back;
+        let offered = self.offered.get() - given_back - self.departed.load(Relaxed);
         let burned = self.burned.get();
         let dead = self.dead.load(Relaxed);
         let dropped = self.dropped.load(Relaxed);

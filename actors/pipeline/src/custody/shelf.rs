@@ -1,6 +1,7 @@
 //! Pure: the books of one pile: queue, leases, attempts, capacity, dead letters. Uses no actors,
 //! clocks or locks.
 
+mod fence;
 mod recall;
 mod recover;
 mod window;
@@ -475,8 +476,12 @@ impl Shelf {
     /// Revokes every lease whose holder matches `lost`, without charging attempts; their carts
     /// become stale. Returns how many books came back.
     pub fn revoke(&mut self, lost: impl Fn(HolderId) -> bool) -> usize {
+        self.revoke_if(|batch| lost(batch.held_by()))
+    }
+
+    fn revoke_if(&mut self, lost: impl Fn(&Batch) -> bool) -> usize {
         let held: Vec<Arc<Batch>> =
-            self.leases.iter().flatten().filter(|batch| lost(batch.held_by())).cloned().collect();
+            self.leases.iter().flatten().filter(|batch| lost(batch)).cloned().collect();
         let mut returned = 0;
         for batch in held {
             let was_burning = batch.is_burning();

@@ -403,8 +403,11 @@ impl PileCore {
                 let fed = gate.sealed
                     && (self.feeder.as_ref()).is_none_or(|(feeder, share)| feeder.is_done(*share))
                     && self.upstream.iter().all(|pile| pile.is_closed());
-                if !fed || !gate.givers.is_empty() || !self.counts().is_drained() {
+                if !fed || !gate.givers.is_empty() {
                     return;
+                }
+                if !self.counts().is_drained() {
+                    return self.context.custody.ask_if_over(self.key);
                 }
                 self.closed.store(true, Ordering::Release);
                 self.context

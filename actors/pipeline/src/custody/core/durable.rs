@@ -13,6 +13,7 @@ use crate::custody::keeper::{
 use crate::custody::lease::Lease;
 use crate::custody::ledger::Ledger;
 use crate::custody::outcomes::Awaited;
+use crate::custody::shelf::Shelf;
 use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
 use crate::store::{Account, Checkpoint, Receipt};
 use gopherworks_supervision::clock::Clock;
@@ -28,17 +29,19 @@ impl Custody {
         bell: Bell,
         opened: Opened,
     ) -> Arc<Self> {
-        let Opened { backend, piles: names, next_id, books, rest, window, .. } = opened;
+        let Opened { backend, piles: names, next_id, books, rest, windows, .. } = opened;
         let journal = Journal::new(names, backend, clock.clone(), Limits::default());
         let journal = Arc::new(journal);
-        let ledger = Ledger::from(next_id);
+        let shared = journal.is_shared();
+        let ledger = if shared { Ledger::shared(next_id) } else { Ledger::from(next_id) };
         let custody = Self::with_journal(piles, clock, bell, ledger, Some(&journal));
-        for (key, (books, rest)) in (0..).map(PileKey).zip(books.into_iter().zip(rest)) {
+        let first = books.into_iter().zip(rest).zip(windows);
+        for (key, ((books, rest), window)) in (0..).map(PileKey).zip(first) {
             if !journal.is_durable(key) {
                 continue;
             }
             let mut shelf = custody.shelf(key);
-            shelf.keep_window(window);
+            shelf.keep_window(window, shared);
             shelf.send_behind(rest.books, rest.bytes);
             shelf.stored_behind(rest.books);
             custody.ledger.recover((books.len() + rest.books) as u64);
@@ -92,8 +95,9 @@ impl Custody {
     /// Number of books on durable piles: those that the next run goes on with.
     pub fn kept_books(&self) -> usize {
         let keys = (0..self.piles.len() as u32).map(PileKey);
-        let durable = keys.filter(|pile| self.is_durable(*pile)).map(|pile| self.counts(pile));
-        durable.map(|counts| counts.ready + counts.leased + counts.late).sum()
+        let durable = keys.filter(|pile| self.is_durable(*pile));
+        let here = |shelf: &Shelf| shelf.ready() + shelf.leased() + shelf.behind();
+        durable.map(|pile| here(&self.shelf(pile))).sum()
     }
 
     /// True while the store fails, so that durable piles take no more books.

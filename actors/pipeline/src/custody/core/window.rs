@@ -1,12 +1,14 @@
 //! What moves between the memory of durable piles and their store.
 
+use std::collections::HashSet;
+
 use super::{Custody, lock};
 use crate::book::{Book, BookId};
 use crate::custody::keeper::{BookIds, Change, Journal, Known, Stored, Then, Unfit};
 use crate::custody::lease::{Batch, Notes};
 use crate::custody::ledger::{BookOutcome, Ids};
 use crate::custody::shelf::{DeadLetter, Shelf};
-use crate::custody::{PileKey, Want};
+use crate::custody::{PileCounts, PileKey, Want};
 use crate::store::{Delivery, Tries};
 
 /// What is left of books after a pass, to be dropped or reported outside the locks.
@@ -103,7 +105,7 @@ impl Custody {
         let mut passed = Passed::default();
         if !held {
             target.send_behind(books.len(), bytes);
-            self.ledger.leave(books.iter().map(|book| book.id));
+            self.left(journal, &books);
             passed.books = books;
         } else if carried.is_empty() {
             target.put_all(books, bytes, ids);
@@ -123,7 +125,9 @@ impl Custody {
     /// only from now on.
     pub(super) fn note_returns(&self, pile: PileKey, shelf: &mut Shelf) -> Vec<Book> {
         let (noted, out) = shelf.take_noted();
-        self.ledger.leave(out.iter().map(|book| book.id));
+        if let Some(journal) = self.journal_of(pile) {
+            self.left(journal, &out);
+        }
         for noted in noted {
             if let Some(journal) = self.journal_of(pile) {
                 let tries = Tries {
@@ -137,6 +141,49 @@ impl Custody {
             }
         }
         out
+    }
+
+    /// Books are in the store only.
+    fn left(&self, journal: &Journal, books: &[Book]) {
+        self.ledger.leave(books.iter().map(|book| book.id));
+        if journal.is_shared() {
+            self.ledger.depart(books.len() as u64);
+        }
+    }
+
+    /// Gives up books whose leases in the store end: revokes the carts that have them.
+    pub(crate) fn fence(&self, lost: &[BookId]) {
+        let lost: HashSet<BookId> = lost.iter().copied().collect();
+        for (key, pile) in (0..).map(PileKey).zip(&self.piles) {
+            let Some(journal) = &pile.journal else {
+                continue;
+            };
+            let gone = {
+                let mut shelf = lock(&pile.shelf);
+                let gone = shelf.fence(&lost);
+                self.left(journal, &gone);
+                (gone, self.note_returns(key, &mut shelf))
+            };
+            drop(gone);
+            self.ring(key);
+        }
+    }
+
+    /// Has the store asked whether any process has books of a shared pile, if this one has none
+    /// and none can come.
+    pub(crate) fn ask_if_over(&self, pile: PileKey) {
+        if let Some(journal) = self.journal_of(pile).filter(|journal| journal.is_shared()) {
+            let counts = self.counts(pile);
+            if (PileCounts { late: 0, ..counts }).is_drained() {
+                journal.verify(pile);
+            }
+        }
+    }
+
+    /// No process has books of this pile.
+    pub(crate) fn is_over(&self, pile: PileKey) {
+        self.shelf(pile).is_over();
+        self.ring(pile);
     }
 
     /// How much of a pile there is space for in memory; `None` if nothing is behind.
@@ -162,6 +209,9 @@ impl Custody {
             if fetched {
                 shelf.fetched(books.len(), bytes);
             }
+            if self.journal_of(pile).is_some_and(Journal::is_shared) {
+                self.ledger.offer(books.len() as u64);
+            }
             self.ledger.take_over(ids);
             let dead = shelf.recover(books);
             self.buried(pile, &dead);
@@ -186,14 +236,16 @@ impl Custody {
             let (books, bytes, ids) = books.into_parts();
             {
                 let mut shelf = lock(&self.pile(pile).shelf);
-                self.ledger.offer(count as u64);
+                if !self.journal_of(pile).is_some_and(Journal::is_shared) {
+                    self.ledger.offer(count as u64);
+                }
                 match held {
                     true => {
                         shelf.release(count, size);
                         // Not as books of the source: it can't take them back.
                         shelf.put_all(books, bytes, ids);
                     }
-                    false => shelf.came_behind(count),
+                    false => shelf.came_behind(count, size),
                 }
             }
             if let Then::Offered(told) = then {
@@ -237,6 +289,9 @@ impl Custody {
         if passed {
             let mut shelf = self.shelf(pile);
             shelf.leave_behind(1, size);
+            if self.journal_of(pile).is_some_and(Journal::is_shared) {
+                self.ledger.offer(1);
+            }
             self.ledger.take_over([id]);
             // In the store it dies where it was, with its former content.
             self.buried(pile, std::slice::from_ref(&dead));

@@ -48,6 +48,8 @@ pub(crate) struct Answer {
     pub(crate) broken: Option<StoreError>,
     /// Books whose leases were lost: nothing was changed.
     pub(crate) lost: Vec<BookId>,
+    /// Those among them that have ended here.
+    pub(crate) unacked: Vec<(BookId, BookOutcome)>,
     /// Books whose receipts are used up.
     pub(crate) over: Vec<BookId>,
     /// Passed books that stay in the store where they were, since their new content is too large.
@@ -65,10 +67,11 @@ impl Batch {
         if let Some(error) = of_all(&answers) {
             return Err(Box::new((self, error)));
         }
-        let Self { commit, appends, passes, acts, ended, waiting, lost, repeated, size, .. } = self;
+        let Self { commit, appends, passes, acts, ended, waiting, repeated, size, .. } = self;
+        let (lost, unacked) = (self.lost, self.unacked);
         let commit = Arc::unwrap_or_clone(commit);
         let stored = Stored { ended, ..Stored::default() };
-        let mut answer = Answer { stored, lost, size, ..Answer::default() };
+        let mut answer = Answer { stored, lost, unacked, size, ..Answer::default() };
         let (mut appends, mut passes) = (appends.into_iter(), passes.into_iter());
         for (arrival, arrived) in commit.arrivals.into_iter().zip(answers.arrivals) {
             match (arrival, arrived) {
@@ -96,7 +99,11 @@ impl Batch {
                     answer.over.extend((!is_held).then_some(book.id));
                 }
                 Err(StoreError::Gone) if repeated => answer.over.push(book.id),
-                Err(_) => answer.lost.push(book.id),
+                Err(error) => {
+                    answer.lost.push(book.id);
+                    let outcome = outcome_of(&act).filter(|_| matches!(error, StoreError::Stale));
+                    answer.unacked.extend(outcome.map(|outcome| (book.id, outcome)));
+                }
             }
         }
         answer.refused.extend(waiting);
@@ -231,6 +238,15 @@ impl Answer {
             (Err(why @ StoreError::TooLarge { .. }), _) => self.unstored = Some(why),
             (Err(_), _) => self.lost.push(id),
         }
+    }
+}
+
+/// The outcome of a book that an act ends.
+pub(super) fn outcome_of(act: &store::Act) -> Option<BookOutcome> {
+    match act {
+        store::Act::Ack => Some(BookOutcome::Burned),
+        store::Act::Drop => Some(BookOutcome::Dropped),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::outcome_of;
 use super::change::{Arrived, BookIds, Change, Known, Then};
 use super::receipts::Receipts;
 use crate::book::{Book, BookId};
@@ -31,6 +32,8 @@ pub(crate) struct Batch {
     pub(super) waiting: Vec<Change>,
     /// Books whose leases were lost: nothing was changed.
     pub(super) lost: Vec<BookId>,
+    /// Those among them that have ended here.
+    pub(super) unacked: Vec<(BookId, BookOutcome)>,
     /// It was tried before, perhaps with success.
     pub(super) repeated: bool,
     /// Number of books in the changes, and bytes kept for them.
@@ -172,7 +175,11 @@ impl Batch {
                     commit.acts.push((receipt, act));
                     batch.acts.push(book);
                 }
-                None => batch.lost.push(book.id),
+                None => {
+                    batch.lost.push(book.id);
+                    let outcome = outcome_of(&act);
+                    batch.unacked.extend(outcome.map(|outcome| (book.id, outcome)));
+                }
             }
         }
         batch.commit = Arc::new(commit);

@@ -116,6 +116,15 @@ impl Change {
         }
     }
 
+    /// Books that the store has to know for it.
+    pub(crate) fn ids(&self) -> Vec<BookId> {
+        match self {
+            Change::Arrived(_) => Vec::new(),
+            Change::Passed { ids, .. } | Change::Ended { ids, .. } => ids.iter().collect(),
+            Change::Buried { id, .. } | Change::Returned { id, .. } => vec![*id],
+        }
+    }
+
     /// True if something waits for it to be stored.
     pub(crate) fn is_awaited(&self) -> bool {
         matches!(self, Change::Arrived(_))

@@ -1,9 +1,11 @@
 //! Pure: when the keeper commits, what is unconfirmed, and what a failed commit means.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::batch::Batch;
 use super::change::Change;
+use crate::book::BookId;
 use gopherworks_supervision::clock::Time;
 
 /// Bounds of what is not stored yet, and times of a keeper.
@@ -150,6 +152,11 @@ impl Core {
     /// From now on nothing is put off.
     pub(crate) fn hurry(&mut self) {
         self.hurries = true;
+    }
+
+    /// Books with changes that are not stored.
+    pub(crate) fn pending(&self) -> HashSet<BookId> {
+        self.blocked.iter().chain(&self.changes).flat_map(Change::ids).collect()
     }
 
     /// True if there is no change that could be put off.

@@ -1,6 +1,8 @@
 //! The journal: a bounded queue of changes from custody to the keeper's thread.
 
-use std::collections::BTreeMap;
+mod leases;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,9 +12,10 @@ use tokio::sync::Notify;
 use super::batch::Batch;
 use super::change::Change;
 use super::core::{Core, Limits, Next, Setback};
-use super::receipts::Receipts;
+use super::receipts::{Leases, Receipts};
+use crate::book::BookId;
 use crate::custody::PileKey;
-use crate::store::{Account, Backend, PileName};
+use crate::store::{Account, Backend, PileName, Promises, Receipt};
 use gopherworks_supervision::clock::{Clock, Time};
 
 /// Changes of custody that are not stored yet. Locked last, after shelves.
@@ -30,6 +33,10 @@ pub(crate) struct Journal {
     keeping: AtomicBool,
     /// A book is not stored as it was passed: from now on, passes have the content of books.
     unstored: AtomicBool,
+    /// Other processes use the store.
+    shared: bool,
+    /// The store refuses late acks.
+    fences: bool,
     /// By pile: how it is kept.
     kept: Vec<Kept>,
     /// By pile: its name in the store.
@@ -41,8 +48,10 @@ pub(crate) struct Journal {
 #[derive(Default)]
 struct State {
     core: Core,
-    sleep: Sleep,
+    wakes: WakesFor,
     receipts: Receipts,
+    /// Piles that may be over.
+    verify: BTreeSet<PileKey>,
     closing: bool,
     /// When books of a pile are to be fetched.
     asks: BTreeMap<PileKey, Time>,
@@ -68,17 +77,24 @@ pub(super) enum Work {
     Commit(Batch),
     /// Fetches books that are behind.
     Fetch(PileKey),
+    /// Extends leases by this time.
+    Extend(Vec<(BookId, Receipt)>, Duration),
+    /// Gives up leases that are about to end.
+    Fence,
+    /// Asks whether any process has books of a pile.
+    Verify(PileKey),
     End,
 }
 
 /// Which changes wake the keeper's thread.
 #[derive(Default, PartialEq, Eq)]
-enum Sleep {
+enum WakesFor {
     #[default]
-    Awake,
+    /// It is awake.
+    Nothing,
     /// Those that are not put off.
-    UntilUrgent,
-    UntilAny,
+    Urgent,
+    Any,
 }
 
 impl std::fmt::Debug for Journal {
@@ -96,14 +112,21 @@ impl Journal {
         limits: Limits,
     ) -> Self {
         let (names, kept) = piles.into_iter().unzip();
+        let Promises { shared, fenced_ack: fences, .. } = backend.promises();
+        let receipts = match shared {
+            true => Receipts::Leased(Leases::default()),
+            false => Receipts::OfIds,
+        };
         Self {
-            state: Mutex::new(State { core: Core::new(limits), ..State::default() }),
+            state: Mutex::new(State { core: Core::new(limits), receipts, ..State::default() }),
             more: Condvar::new(),
             confirmed: Notify::new(),
             full: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
             unstored: AtomicBool::new(false),
+            shared,
+            fences,
             kept,
             names,
             backend,
@@ -123,6 +146,11 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if other processes use the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// True if passes have the content of all books.
@@ -157,7 +185,8 @@ impl Journal {
 
     /// True if this pile may hand out books.
     pub(crate) fn hands_out(&self, pile: PileKey) -> bool {
-        !self.is_durable(pile) || !self.keeping.load(Ordering::Acquire) && !self.is_full()
+        !self.is_durable(pile)
+            || !self.keeping.load(Ordering::Acquire) && !self.is_full() && self.is_safe()
     }
 
     /// Hands over a change. Called under the locks of the shelves concerned, so that the changes of
@@ -166,13 +195,13 @@ impl Journal {
         let mut state = self.lock();
         state.core.push(change);
         self.full.store(state.core.is_full(), Ordering::Relaxed);
-        let wakes = match state.sleep {
-            Sleep::Awake => false,
-            Sleep::UntilUrgent => state.core.is_urgent(),
-            Sleep::UntilAny => true,
+        let wakes = match state.wakes {
+            WakesFor::Nothing => false,
+            WakesFor::Urgent => state.core.is_urgent(),
+            WakesFor::Any => true,
         };
         if wakes {
-            state.sleep = Sleep::Awake;
+            state.wakes = WakesFor::Nothing;
             self.more.notify_one();
         }
     }
@@ -259,7 +288,7 @@ impl Journal {
     }
 
     fn wake(&self, state: &mut State) {
-        state.sleep = Sleep::Awake;
+        state.wakes = WakesFor::Nothing;
         self.more.notify_one();
     }
 
@@ -288,6 +317,14 @@ impl Journal {
                 return Work::End;
             }
             let now = self.clock.now();
+            if let Some(work) = Self::lease_work(&mut state, now) {
+                return work;
+            }
+            if state.core.is_idle()
+                && let Some(pile) = state.verify.pop_first()
+            {
+                return Work::Verify(pile);
+            }
             // What is fetched must not depend on a commit whose outcome is unknown.
             let asks = state.asks.iter().filter(|_| !state.core.is_repeating());
             let first = asks.map(|(pile, due)| (*due, *pile)).min();
@@ -295,7 +332,8 @@ impl Journal {
                 state.asks.remove(&pile);
                 return Work::Fetch(pile);
             }
-            let due = first.map(|(due, _)| due);
+            let leases = state.receipts.leases().and_then(|leases| leases.due());
+            let due = first.map(|(due, _)| due).into_iter().chain(leases).min();
             let until = match state.core.next(now) {
                 Next::Commit { changes, room } => {
                     let batch = Batch::of(changes, &self.names, &state.receipts, now, room);
@@ -305,9 +343,9 @@ impl Journal {
                 Next::Wait => due,
                 Next::Until(until) => Some(due.map_or(until, |due| due.min(until))),
             };
-            state.sleep = match state.core.has_no_news() {
-                true => Sleep::UntilAny,
-                false => Sleep::UntilUrgent,
+            state.wakes = match state.core.has_no_news() {
+                true => WakesFor::Any,
+                false => WakesFor::Urgent,
             };
             state = match until {
                 None => self.more.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -316,7 +354,7 @@ impl Journal {
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            state.sleep = Sleep::Awake;
+            state.wakes = WakesFor::Nothing;
         }
     }
 

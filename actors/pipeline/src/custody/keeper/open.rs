@@ -36,8 +36,8 @@ pub struct Opened {
     pub(crate) books: Vec<Vec<Delivery>>,
     /// By pile: what is left of it.
     pub(crate) rest: Vec<Rest>,
-    /// Most books in memory of each durable pile.
-    pub(crate) window: Want,
+    /// By pile: most books in memory, if it is durable.
+    pub(crate) windows: Vec<Want>,
 }
 
 /// Books of a pile that are in the store only.
@@ -57,18 +57,24 @@ impl std::fmt::Debug for Opened {
 
 impl Opened {
     /// Opens a store for `piles`, in the order of their keys, and reads the first books of the
-    /// durable ones. Blocks, so it must not be called on an arbiter.
+    /// durable ones. Of a shared store they are fetched later, and no more than `loads` (by pile)
+    /// at once, so that other processes get some. Blocks, so it must not be called on an arbiter.
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
-    /// survive `kill -9`, or is shared by processes.
+    /// survive `kill -9`, or is shared and has no atomic passes or takes late acks.
     pub fn open(
         backend: Arc<dyn Backend>,
         piles: Vec<(PileName, Kept)>,
+        loads: &[usize],
     ) -> Result<Self, StoreError> {
         let promises = backend.promises();
-        if !promises.kill || promises.shared {
-            let why = "piles are kept in exclusive stores that survive kill -9 only";
+        if !promises.kill {
+            let why = "piles are kept in stores that survive kill -9 only";
+            return Err(StoreError::Unsupported(why.into()));
+        }
+        if promises.shared && !(promises.atomic_pass && promises.fenced_ack) {
+            let why = "a shared store must pass books atomically and refuse late acks";
             return Err(StoreError::Unsupported(why.into()));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -80,19 +86,24 @@ impl Opened {
             .map(|(name, _)| PileSpec::new(name.clone()))
             .collect();
         let recovered = wait.on(backend.open(&specs))?;
-        let next_id = match piles.iter().all(|(_, kept)| durable(*kept)) {
+        let all_durable = piles.iter().all(|(_, kept)| durable(*kept));
+        let next_id = match all_durable && !promises.shared {
             true => recovered.next_id,
             false => wait.on(backend.reserve_ids(RESERVED))?.start,
         };
-        let window = WINDOW;
+        let window = |load: &usize| match promises.shared {
+            true => Want { books: (*load).clamp(1, WINDOW.books), ..WINDOW },
+            false => WINDOW,
+        };
+        let windows: Vec<Want> = loads.iter().map(window).collect();
         let (mut books, mut rest) = (Vec::new(), Vec::new());
         let mut depths = recovered.piles.into_iter();
-        for (name, kept) in &piles {
+        for ((name, kept), window) in piles.iter().zip(&windows) {
             let (mut first, mut left) = (Vec::new(), Rest::default());
-            if durable(*kept) {
+            if durable(*kept) && !promises.shared {
                 let depth = depths.next().unwrap_or_default();
                 if depth.books > 0 {
-                    first = wait.on(backend.fetch(name, window, Duration::ZERO))?;
+                    first = wait.on(backend.fetch(name, *window, Duration::ZERO))?;
                 }
                 let bytes = first.iter().map(|delivery| delivery.book.size()).sum();
                 left.books = (depth.books as usize).saturating_sub(first.len());
@@ -113,7 +124,7 @@ impl Opened {
             next_id,
             books,
             rest,
-            window,
+            windows,
         })
     }
 
@@ -147,10 +158,10 @@ impl Opened {
 }
 
 /// Waits for answers of a store.
-pub(super) struct Wait<'a>(pub(super) &'a tokio::runtime::Runtime);
+struct Wait<'a>(&'a tokio::runtime::Runtime);
 
 impl Wait<'_> {
-    pub(super) fn on<T>(&self, reply: Reply<'_, T>) -> T {
+    fn on<T>(&self, reply: Reply<'_, T>) -> T {
         self.0.block_on(reply)
     }
 }

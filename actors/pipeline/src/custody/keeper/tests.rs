@@ -1,6 +1,7 @@
 //! Properties of the pure parts: commits equal single changes, in order, whatever fails.
 
 mod refused;
+mod shared;
 mod whole;
 mod windows;
 

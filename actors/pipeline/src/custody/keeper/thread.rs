@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::core::Setback;
 use super::journal::{Journal, Work};
-use super::open::Wait;
+use crate::book::BookId;
 use crate::custody::{Custody, PileKey};
-use crate::store::{Committed, StoreError};
+use crate::store::{Committed, Receipt, Reply, StoreError};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 
@@ -17,6 +17,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Pause after books could not be fetched.
 const LATER: Duration = Duration::from_secs(1);
+
+/// Pause after a pile of a shared store had no books.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Called with a reason, and the time until the next attempt.
 pub type DownHook = dyn Fn(&str, Option<Duration>) + Send;
@@ -29,6 +32,8 @@ pub struct KeeperHooks {
     pub down: Box<DownHook>,
     /// The store, reported down before, works again after this time.
     pub up: Box<dyn Fn(Duration) + Send>,
+    /// The leases of so many books were lost: they may be worked on elsewhere.
+    pub lost: Box<dyn Fn(usize) + Send>,
 }
 
 impl std::fmt::Debug for KeeperHooks {
@@ -83,6 +88,18 @@ impl Keeper {
                     self.fetch(pile);
                     continue;
                 }
+                Work::Extend(books, by) => {
+                    self.extend(books, by);
+                    continue;
+                }
+                Work::Fence => {
+                    self.fence();
+                    continue;
+                }
+                Work::Verify(pile) => {
+                    self.verify(pile);
+                    continue;
+                }
                 Work::End => break,
             };
             let synced = match batch.burned {
@@ -93,7 +110,7 @@ impl Keeper {
             };
             let committed = synced.and_then(|()| match batch.is_empty() {
                 true => Ok(Committed::default()),
-                false => self.wait().on(self.journal.backend().commit(batch.commit.clone())),
+                false => self.on(self.journal.backend().commit(batch.commit.clone())),
             });
             let answer = match committed {
                 Ok(answers) => batch.answered(answers).map_err(|failed| *failed),
@@ -110,16 +127,71 @@ impl Keeper {
             }
         }
         // Engines that keep none say so.
-        if let Ok(account) = self.wait().on(self.journal.backend().account()) {
+        if let Ok(account) = self.on(self.journal.backend().account()) {
             self.journal.set_account(account);
         }
-        if let Err(error) = self.wait().on(self.journal.backend().close()) {
+        if let Err(error) = self.on(self.journal.backend().close()) {
             log::warn!("closing the store: {error}");
         }
     }
 
-    fn wait(&self) -> Wait<'_> {
-        Wait(&self.runtime)
+    /// Waits for an answer of the store; meanwhile gives up leases that end.
+    fn on<T>(&self, mut reply: Reply<'_, T>) -> T {
+        loop {
+            let Some(at) = self.journal.fence_at() else {
+                return self.runtime.block_on(reply);
+            };
+            let timer = self.journal.sleep_until(at);
+            let answer = self.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    answer = &mut reply => Some(answer),
+                    () = timer => None,
+                }
+            });
+            match answer {
+                Some(answer) => return answer,
+                None => self.fence(),
+            }
+        }
+    }
+
+    fn extend(&self, books: Vec<(BookId, Receipt)>, by: Duration) {
+        let called = self.journal.now();
+        let receipts: Vec<Receipt> = books.iter().map(|(_, receipt)| receipt.clone()).collect();
+        let answers = self.on(self.journal.backend().extend(&receipts, by));
+        let lost = self.journal.extended((books, by), answers, called);
+        self.give_up(&lost);
+        if let Some(custody) = self.custody.upgrade() {
+            self.journal.starved().for_each(|pile| custody.ring(pile));
+        }
+    }
+
+    /// Gives up leases that are about to end, since they could not be extended.
+    fn fence(&self) {
+        let ending = self.journal.fence();
+        self.give_up(&ending);
+    }
+
+    fn give_up(&self, lost: &[BookId]) {
+        if lost.is_empty() {
+            return;
+        }
+        if let Some(custody) = self.custody.upgrade() {
+            custody.fence(lost);
+        }
+        (self.hooks.lost)(lost.len());
+    }
+
+    /// Closes a pile if no process has books of it.
+    fn verify(&self, pile: PileKey) {
+        let depth = self.on(self.journal.backend().depth(self.journal.name(pile)));
+        if let (Ok(depth), Some(custody)) = (depth, self.custody.upgrade())
+            && depth.exact
+            && depth.books == 0
+        {
+            custody.is_over(pile);
+        }
     }
 
     /// Takes over books that are behind, as far as there is space in the window.
@@ -131,12 +203,16 @@ impl Keeper {
             return;
         };
         let (backend, name) = (self.journal.backend(), self.journal.name(pile));
-        match self.wait().on(backend.fetch(name, want, Duration::ZERO)) {
+        let called = self.journal.now();
+        match self.on(backend.fetch(name, want, Duration::ZERO)) {
             Ok(books) => {
+                let books = self.journal.admit(books, called);
                 let rests = books.is_empty();
                 custody.fetched(pile, books);
-                if rests {
-                    let depth = self.wait().on(backend.depth(name)).ok();
+                if rests && self.journal.is_shared() {
+                    self.journal.ask(pile, POLL);
+                } else if rests {
+                    let depth = self.on(backend.depth(name)).ok();
                     let due = depth.and_then(|depth| depth.next_due);
                     self.journal.ask(pile, due.unwrap_or(LATER));
                 }
@@ -156,6 +232,10 @@ impl Keeper {
 
     fn stored(&self, answer: Answer) {
         let custody = self.custody.upgrade();
+        let lost = self.journal.settled(&answer);
+        if lost > 0 {
+            (self.hooks.lost)(lost);
+        }
         if let Some(why) = &answer.unstored {
             log::warn!("passed books stay stored where they were: {why}");
             self.journal.is_unstored();

@@ -1,5 +1,8 @@
 //! The window of a durable pile: the first of its books are in memory, all others are *behind*,
 //! in the store only. A book that is behind has its place in the bound of the pile like any other.
+//!
+//! The books of a *shared* store belong to all processes: what comes is stored there and leaves
+//! this process, and only what was fetched is in its account.
 
 use super::Shelf;
 use crate::book::{Book, BookId};
@@ -12,6 +15,10 @@ use gopherworks_supervision::clock::Time;
 pub(super) struct Durable {
     /// Most books in memory that rest or are ready.
     window: Want,
+    /// Other processes use the pile.
+    shared: bool,
+    /// Of a shared pile: 0 if no process has books of it, nor can any come.
+    elsewhere: usize,
     /// Returned books that the journal has not recorded yet.
     noted: Vec<Noted>,
     /// Books that are behind; space is reserved for them.
@@ -41,9 +48,11 @@ pub struct Noted {
 
 impl Shelf {
     /// Makes it the shelf of a durable pile with that many books in memory.
-    pub fn keep_window(&mut self, window: Want) {
+    pub fn keep_window(&mut self, window: Want, shared: bool) {
         self.durable = Some(Box::new(Durable {
             window,
+            shared,
+            elsewhere: usize::from(shared),
             noted: Vec::new(),
             behind: 0,
             coming: 0,
@@ -58,6 +67,22 @@ impl Shelf {
         self.durable.as_ref().map_or(0, |durable| durable.behind)
     }
 
+    /// Books that are not in memory: behind, or perhaps in other processes.
+    pub fn late(&self) -> usize {
+        self.durable.as_ref().map_or(0, |durable| durable.behind + durable.elsewhere)
+    }
+
+    /// No process has books of this pile, nor can any come to it.
+    pub fn is_over(&mut self) {
+        if let Some(durable) = &mut self.durable {
+            durable.elsewhere = 0;
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.durable.as_ref().is_some_and(|durable| durable.shared)
+    }
+
     /// Books and bytes in memory that are ready now.
     fn in_window(&self, durable: &Durable) -> (usize, u64) {
         (self.fresh_books + self.returned.len(), self.ready_bytes - durable.delayed_bytes)
@@ -70,13 +95,17 @@ impl Shelf {
         };
         let (held, held_bytes) = self.in_window(durable);
         let (held, held_bytes) = (held + self.reserved.0, held_bytes + self.reserved.1);
-        durable.behind + durable.coming > 0
+        durable.shared
+            || durable.behind + durable.coming > 0
             || held + books > durable.window.books
             || durable.window.bytes.is_some_and(|most| held_bytes.saturating_add(bytes) > most)
     }
 
     /// Adds books that are known to be offered, behind.
     pub fn send_behind(&mut self, books: usize, bytes: u64) {
+        if self.is_shared() {
+            return;
+        }
         self.reserve(books, bytes, true);
         if let Some(durable) = &mut self.durable {
             durable.behind += books;
@@ -92,7 +121,10 @@ impl Shelf {
     }
 
     /// Expected books are stored.
-    pub fn came_behind(&mut self, books: usize) {
+    pub fn came_behind(&mut self, books: usize, bytes: u64) {
+        if self.is_shared() {
+            return self.expect_less(books, bytes);
+        }
         if let Some(durable) = &mut self.durable {
             durable.coming -= books;
             durable.behind += books;
@@ -109,6 +141,9 @@ impl Shelf {
 
     /// Books have left the store, or came into memory.
     pub fn leave_behind(&mut self, books: usize, bytes: u64) {
+        if self.is_shared() {
+            return;
+        }
         if let Some(durable) = &mut self.durable {
             durable.behind = durable.behind.saturating_sub(books);
         }
@@ -118,7 +153,10 @@ impl Shelf {
     /// The store has `books` more behind the window, which can be fetched.
     pub fn stored_behind(&mut self, books: usize) {
         if let Some(durable) = &mut self.durable {
-            durable.stored += books;
+            match durable.shared {
+                true => durable.elsewhere = 1,
+                false => durable.stored += books,
+            }
             durable.asked = false;
         }
     }
@@ -129,7 +167,7 @@ impl Shelf {
         let (held, held_bytes) = self.in_window(durable);
         let books = durable.window.books.saturating_sub(held);
         let bytes = durable.window.bytes.map(|most| most.saturating_sub(held_bytes));
-        let wanted = books > 0 && durable.stored > 0;
+        let wanted = books > 0 && (durable.shared || durable.stored > 0);
         if let Some(durable) = self.durable.as_mut().filter(|_| !wanted) {
             durable.asked = false;
         }
@@ -139,7 +177,8 @@ impl Shelf {
     /// True if books should be fetched now: there are some, and less than half of the window is
     /// left. Says so once until [`Shelf::fetched`].
     pub fn asks(&mut self) -> bool {
-        let Some(durable) = self.durable.as_ref().filter(|durable| durable.stored > 0) else {
+        let can = |durable: &&Box<Durable>| durable.shared || durable.stored > 0;
+        let Some(durable) = self.durable.as_ref().filter(can) else {
             return false;
         };
         let (held, held_bytes) = self.in_window(durable);
@@ -159,6 +198,9 @@ impl Shelf {
         if let Some(durable) = &mut self.durable {
             durable.stored = durable.stored.saturating_sub(books);
             durable.asked = books == 0;
+            if durable.shared && books > 0 {
+                durable.elsewhere = 1;
+            }
         }
     }
 

@@ -158,7 +158,7 @@ impl Life {
             next_id: disk.known.iter().max().map_or(1, |last| last + 1),
             books,
             rest,
-            window: WINDOW,
+            windows: vec![WINDOW; PILES],
         };
         let bounds = [(Bound::default(), ATTEMPTS); PILES];
         let custody = Custody::kept(bounds, Clock::real(), Arc::new(|_| {}), opened);

@@ -1,0 +1,150 @@
+//! Leases of the books of a shared store, in the journal.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Journal, State, Work};
+use crate::book::BookId;
+use crate::custody::PileKey;
+use crate::custody::keeper::answer::Answer;
+use crate::custody::keeper::change::{BookIds, Change};
+use crate::store::{Delivery, Receipt, StoreError};
+use gopherworks_supervision::clock::{Sleep, Time};
+
+impl Journal {
+    /// True if the leases of books can be extended. If not, all durable piles are woken later.
+    pub(super) fn is_safe(&self) -> bool {
+        let safe = !self.shared || {
+            let now = self.clock.now();
+            self.lock().receipts.leases().is_none_or(|leases| leases.are_safe(now))
+        };
+        if !safe {
+            self.starved.store(true, Ordering::Release);
+        }
+        safe
+    }
+
+    /// Has the keeper ask whether any process has books of a pile, once all changes are stored.
+    pub(crate) fn verify(&self, pile: PileKey) {
+        let mut state = self.lock();
+        if state.verify.insert(pile) {
+            self.wake(&mut state);
+        }
+    }
+
+    pub(in crate::custody::keeper) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// When leases have to be given up, if there are any.
+    pub(in crate::custody::keeper) fn fence_at(&self) -> Option<Time> {
+        self.lock().receipts.leases()?.fence_at()
+    }
+
+    /// Resolves at that time.
+    pub(in crate::custody::keeper) fn sleep_until(&self, at: Time) -> Sleep {
+        self.clock.sleep_until(at)
+    }
+
+    /// Takes over deliveries of a call at `called`; returns those to be handed out. Others have
+    /// ended here before, which is stored by their new receipts.
+    pub(in crate::custody::keeper) fn admit(
+        &self,
+        books: Vec<Delivery>,
+        called: Time,
+    ) -> Vec<Delivery> {
+        let mut state = self.lock();
+        let State { core, receipts, .. } = &mut *state;
+        let Some(leases) = receipts.leases() else {
+            return books;
+        };
+        let pending = core.pending();
+        let is_new = |delivery: &Delivery| {
+            let id = delivery.book.id;
+            leases.admit(delivery, called);
+            if let Some(outcome) = leases.ended_before(id) {
+                core.push(Change::Ended { outcome, ids: BookIds::Each(vec![id]) });
+                return false;
+            }
+            !pending.contains(&id)
+        };
+        books.into_iter().filter(is_new).collect()
+    }
+
+    /// Takes the answers to an extension; returns books whose leases are lost, and whether the
+    /// store had failed before and whether it fails now.
+    pub(in crate::custody::keeper) fn extended(
+        &self,
+        asked: (Vec<(BookId, Receipt)>, Duration),
+        answers: Vec<Result<(), StoreError>>,
+        called: Time,
+    ) -> Vec<BookId> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let State { core, receipts, .. } = &mut *state;
+        let Some(leases) = receipts.leases() else {
+            return Vec::new();
+        };
+        let (lost, answered) = leases.extended(asked, answers, (called, now));
+        leases.fence(&lost, &core.pending());
+        if answered {
+            self.starved.store(true, Ordering::Release);
+        }
+        lost
+    }
+
+    /// Gives up leases that are about to end; returns their books.
+    pub(in crate::custody::keeper) fn fence(&self) -> Vec<BookId> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let State { core, receipts, .. } = &mut *state;
+        let Some(leases) = receipts.leases() else {
+            return Vec::new();
+        };
+        let ending = leases.ending(now);
+        let pending = if self.fences { core.pending() } else { HashSet::new() };
+        leases.fence(&ending, &pending);
+        ending
+    }
+
+    /// Takes over what an answer says of leases. Returns how many were lost.
+    pub(in crate::custody::keeper) fn settled(&self, answer: &Answer) -> usize {
+        let mut state = self.lock();
+        let Some(leases) = state.receipts.leases() else {
+            return 0;
+        };
+        leases.forget(answer.over.iter().chain(&answer.lost).copied());
+        for (id, outcome) in &answer.unacked {
+            leases.remember(*id, *outcome);
+        }
+        answer.lost.len()
+    }
+
+    pub(super) fn lease_work(state: &mut State, now: Time) -> Option<Work> {
+        let leases = state.receipts.leases()?;
+        if !leases.ending(now).is_empty() {
+            return Some(Work::Fence);
+        }
+        leases.to_extend(now).map(|(books, lease)| Work::Extend(books, lease))
+    }
+
+    /// What is to be done about leases at once.
+    #[cfg(test)]
+    pub(in crate::custody::keeper) fn take_lease_work(&self) -> Option<Work> {
+        Self::lease_work(&mut self.lock(), self.clock.now())
+    }
+
+    /// The next pile to be verified.
+    #[cfg(test)]
+    pub(in crate::custody::keeper) fn take_verify(&self) -> Option<PileKey> {
+        let mut state = self.lock();
+        state.core.is_idle().then(|| state.verify.pop_first()).flatten()
+    }
+
+    /// Number of books with leases.
+    #[cfg(test)]
+    pub(in crate::custody::keeper) fn leased(&self) -> usize {
+        self.lock().receipts.leases().map_or(0, |leases| leases.len())
+    }
+}

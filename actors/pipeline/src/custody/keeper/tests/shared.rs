@@ -1,0 +1,324 @@
+//! Two processes on one shared store, in virtual time: no book is lost, none is burned twice unless
+//! a lease has ended, and what comes too late changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use crate::book::{Book, BookId};
+use crate::custody::core::durable::Storing;
+use crate::custody::keeper::Kept;
+use crate::custody::keeper::core::Setback;
+use crate::custody::keeper::journal::Work;
+use crate::custody::keeper::open::{Opened, Rest};
+use crate::custody::lease::Lease;
+use crate::custody::{Bound, Custody, HolderId, PileKey, Settled, Want};
+use crate::store::memory::{Fault, MemoryBackend, MemoryStore};
+use crate::store::{Backend, PileName, PileSpec, Reply, StoreError};
+use gopherworks_supervision::clock::Clock;
+
+const PILES: usize = 2;
+const LEASE: Duration = Duration::from_secs(30);
+const WINDOW: Want = Want { books: 4, bytes: None };
+const LOAD: Want = Want { books: 2, bytes: None };
+
+fn now<T>(reply: Reply<'_, T>) -> T {
+    reply.now_or_never().expect("it answers at once")
+}
+
+fn names() -> Vec<PileName> {
+    (0..PILES).map(|pile| PileName::new("works", pile.to_string())).collect()
+}
+
+/// One process.
+struct Process {
+    custody: Arc<Custody>,
+    backend: Arc<MemoryBackend>,
+    leases: Vec<(usize, Lease)>,
+    offers: Vec<(Vec<u64>, Storing)>,
+}
+
+impl Process {
+    fn start(store: &MemoryStore) -> Self {
+        let backend = Arc::new(store.process());
+        let specs: Vec<_> = names().into_iter().map(PileSpec::new).collect();
+        now(backend.open(&specs)).expect("it opens");
+        let ids = now(backend.reserve_ids(1 << 32)).expect("ids");
+        let opened = Opened {
+            backend: backend.clone(),
+            piles: names().into_iter().map(|name| (name, Kept::Durable)).collect(),
+            store: "test".into(),
+            positions: Vec::new(),
+            orphans: Vec::new(),
+            account: None,
+            next_id: ids.start,
+            books: vec![Vec::new(); PILES],
+            rest: vec![Rest::default(); PILES],
+            windows: vec![WINDOW; PILES],
+        };
+        let bounds = [(Bound::default(), 100); PILES];
+        let custody = Custody::kept(bounds, Clock::real(), Arc::new(|_| {}), opened);
+        Self { custody, backend, leases: Vec::new(), offers: Vec::new() }
+    }
+
+    /// Does what the keeper's thread would do now; returns books whose leases were given up.
+    fn turn(&mut self) -> Vec<BookId> {
+        let mut given_up = Vec::new();
+        let journal = self.custody.journal().expect("piles are durable").clone();
+        let mut give_up = |lost: Vec<BookId>| {
+            self.custody.fence(&lost);
+            given_up.extend(lost);
+        };
+        loop {
+            match journal.take_lease_work() {
+                Some(Work::Fence) => give_up(journal.fence()),
+                Some(Work::Extend(books, by)) => {
+                    let called = journal.now();
+                    let receipts: Vec<_> =
+                        books.iter().map(|(_, receipt)| receipt.clone()).collect();
+                    let answers = now(self.backend.extend(&receipts, by));
+                    give_up(journal.extended((books, by), answers, called));
+                }
+                _ => break,
+            }
+        }
+        while let Some(batch) = journal.take() {
+            let committed = match batch.is_empty() {
+                true => Ok(Default::default()),
+                false => now(self.backend.commit(batch.commit.clone())),
+            };
+            let answer = match committed {
+                Ok(answers) => batch.answered(answers).map_err(|failed| *failed),
+                Err(error) => Err((batch, error)),
+            };
+            match answer {
+                Ok(answer) => {
+                    journal.settled(&answer);
+                    given_up.extend(&answer.lost);
+                    assert!(answer.broken.is_none(), "{:?}", answer.broken);
+                    self.custody.stored(answer.stored);
+                    journal.stored(answer.size, answer.refused, answer.full);
+                }
+                Err((batch, _)) => {
+                    journal.failed(batch, Setback::Again(Duration::ZERO));
+                    return given_up;
+                }
+            }
+        }
+        for pile in 0..PILES as u32 {
+            let pile = PileKey(pile);
+            if let Some(want) = self.custody.fetchable(pile) {
+                let called = journal.now();
+                let fetched = now(self.backend.fetch(&names()[pile.index()], want, LEASE));
+                if let Ok(books) = fetched {
+                    let books = journal.admit(books, called);
+                    self.custody.fetched(pile, books);
+                }
+            }
+        }
+        given_up
+    }
+
+    fn load(&mut self, pile: usize) {
+        let lease = self.custody.lease(PileKey(pile as u32), LOAD, HolderId::new(1, 1));
+        self.leases.extend(lease.map(|lease| (pile, lease)));
+    }
+
+    /// Passes or burns the oldest cart; returns what was burned.
+    fn work(&mut self) -> Vec<BookId> {
+        if self.leases.is_empty() {
+            return Vec::new();
+        }
+        let (pile, mut lease) = self.leases.remove(0);
+        if pile + 1 < PILES {
+            assert!(self.custody.pass_on(lease, None, PileKey(pile as u32 + 1), None).is_ok());
+            return Vec::new();
+        }
+        if !lease.begin_burn() {
+            return Vec::new();
+        }
+        let ids = lease.books().iter().map(|book| book.id).collect();
+        assert!(self.custody.settle(lease) != Settled::Stale);
+        ids
+    }
+
+    /// Offers that were stored since the last call.
+    fn stored(&mut self) -> Vec<u64> {
+        let mut told = Vec::new();
+        self.offers.retain_mut(|(ids, stored)| match stored.try_recv() {
+            Ok(answer) => {
+                answer.expect("it is not too large");
+                told.append(ids);
+                false
+            }
+            Err(_) => true,
+        });
+        told
+    }
+}
+
+/// What happens; the first number chooses the process.
+#[derive(Debug, Clone)]
+enum Step {
+    Offer(usize, usize),
+    Load(usize, usize),
+    Work(usize),
+    Drop(usize),
+    Turn(usize),
+    /// Time passes, in which the processes with a `true` are frozen.
+    Pass(u64, [bool; 2]),
+    /// The next call of the store fails, before or after it took effect.
+    Fault(usize, bool),
+    Crash(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let one = || 0..2usize;
+    prop_oneof![
+        3 => (one(), 1..5usize).prop_map(|(at, books)| Step::Offer(at, books)),
+        6 => (one(), 0..PILES).prop_map(|(at, pile)| Step::Load(at, pile)),
+        6 => one().prop_map(Step::Work),
+        1 => one().prop_map(Step::Drop),
+        8 => one().prop_map(Step::Turn),
+        3 => (1..20u64, Just([false; 2])).prop_map(|(s, frozen)| Step::Pass(s, frozen)),
+        1 => (1..50u64, any::<[bool; 2]>()).prop_map(|(s, frozen)| Step::Pass(s, frozen)),
+        2 => any::<(bool, bool)>().prop_map(|(at, after)| Step::Fault(at.into(), after)),
+        1 => one().prop_map(Step::Crash),
+    ]
+}
+
+/// All that has happened.
+#[derive(Default)]
+struct World {
+    told: BTreeSet<u64>,
+    /// Books of appends whose outcome is not known.
+    burned: BTreeMap<BookId, usize>,
+    /// Books of which some lease has ended, or may have.
+    loose: BTreeSet<BookId>,
+}
+
+impl World {
+    fn burn(&mut self, ids: Vec<BookId>) -> Result<(), TestCaseError> {
+        for id in ids {
+            let times = self.burned.entry(id).or_default();
+            *times += 1;
+            let loose = self.loose.contains(&id);
+            prop_assert!(*times == 1 || loose, "book {id} was burned again within its lease");
+        }
+        Ok(())
+    }
+}
+
+async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let store = MemoryStore::new();
+    let mut world = World::default();
+    let mut both = [Process::start(&store), Process::start(&store)];
+    let pass = async |by: Duration| {
+        store.elapse(by);
+        tokio::time::advance(by).await;
+    };
+    for step in steps {
+        match step {
+            Step::Offer(at, books) => {
+                let first = both[at].custody.number(0).0;
+                let new = (0..books).map(|_| Book::new("text")).collect();
+                if let Ok((_, stored)) = both[at].custody.store_offer(PileKey(0), new, false) {
+                    both[at].offers.push(((first..first + books as u64).collect(), stored));
+                }
+            }
+            Step::Load(at, pile) => both[at].load(pile),
+            Step::Work(at) => world.burn(both[at].work())?,
+            Step::Drop(at) => {
+                both[at].leases.clear();
+                (0..PILES as u32).for_each(|pile| _ = both[at].custody.collect(PileKey(pile)));
+            }
+            Step::Turn(at) => world.loose.extend(both[at].turn()),
+            Step::Pass(seconds, frozen) => {
+                for second in 0..seconds {
+                    pass(Duration::from_secs(1)).await;
+                    for (process, _) in both.iter_mut().zip(frozen).filter(|(_, frozen)| !frozen) {
+                        world.loose.extend(process.turn());
+                    }
+                    if second >= LEASE.as_secs() / 2 {
+                        let frozen = both.iter().zip(frozen).filter(|(_, frozen)| *frozen);
+                        for (process, _) in frozen {
+                            let carts = process.leases.iter().flat_map(|(_, lease)| lease.books());
+                            world.loose.extend(carts.map(|book| book.id));
+                        }
+                    }
+                }
+            }
+            Step::Fault(at, after) => both[at].backend.fail(match after {
+                true => Fault::After(StoreError::Unknown("lost".into())),
+                false => Fault::Before(StoreError::unavailable("gone", Duration::ZERO)),
+            }),
+            Step::Crash(at) => {
+                // Whatever it has burned may not be acked.
+                world.loose.extend(world.burned.keys().copied().collect::<Vec<_>>());
+                both[at] = Process::start(&store);
+            }
+        }
+        for process in &mut both {
+            world.told.extend(process.stored());
+            let ledger = process.custody.ledger();
+            prop_assert!(ledger.balances(), "{:?}", ledger);
+            let held = process.custody.journal().expect("durable").leased();
+            prop_assert!(held <= 8 * WINDOW.books * PILES, "{held} are held");
+        }
+    }
+    // In the end all is worked on, and both processes find that nothing is left anywhere.
+    both.iter_mut().for_each(|process| process.leases.clear());
+    for _ in 0..400 {
+        pass(Duration::from_secs(1)).await;
+        for process in &mut both {
+            (0..PILES as u32).for_each(|pile| _ = process.custody.collect(PileKey(pile)));
+            world.loose.extend(process.turn());
+            (0..PILES).for_each(|pile| process.load(pile));
+            while !process.leases.is_empty() {
+                let burned = process.work();
+                world.burn(burned)?;
+            }
+            world.told.extend(process.stored());
+        }
+    }
+    for id in &world.told {
+        prop_assert!(world.burned.contains_key(&BookId(*id)), "book {} is lost", id);
+    }
+    for process in &mut both {
+        let ledger = process.custody.ledger();
+        prop_assert!(ledger.balances() && ledger.in_flight == 0, "{:?}", ledger);
+        let journal = process.custody.journal().expect("durable").clone();
+        for pile in 0..PILES as u32 {
+            prop_assert!(!process.custody.counts(PileKey(pile)).is_drained(), "it was not asked");
+            process.custody.ask_if_over(PileKey(pile));
+            prop_assert_eq!(journal.take_verify(), Some(PileKey(pile)));
+        }
+        prop_assert_eq!(journal.leased(), 0);
+    }
+    let account = now(both[0].backend.account()).expect("it has one");
+    // Each is acked once, however often it was burned.
+    prop_assert_eq!((account.present, account.burned), (0, account.offered), "{:?}", account);
+    prop_assert_eq!(account.burned, world.burned.len() as u64);
+    Ok(())
+}
+
+fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().expect("a runtime").block_on(two(steps))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn two_processes_lose_nothing_and_burn_once_within_a_lease(
+        steps in prop::collection::vec(step(), 1..150),
+    ) {
+        run(steps)?;
+    }
+}
