@@ -478,7 +478,6 @@ impl Shelf {
     pub fn revoke(&mut self, lost: impl Fn(HolderId) -> bool) -> usize {
         self.revoke_if(|batch| lost(batch.held_by()))
     }
-
     fn revoke_if(&mut self, lost: impl Fn(&Batch) -> bool) -> usize {
         let held: Vec<Arc<Batch>> =
             self.leases.iter().flatten().filter(|batch| lost(batch)).cloned().collect();

@@ -27,9 +27,9 @@ use std::time::Duration;
 
 use gopherworks_pipeline::book::BookId;
 use gopherworks_pipeline::store::{
-    Act, Append, Appended, Backend, Commit, Committed, Cursor, DeadBook, Delivery, Depth, Finding,
-    Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises, Receipt, Recovered,
-    Reply, StoreError, Survey, Want,
+    Account, Act, Append, Appended, Backend, Commit, Committed, Cursor, DeadBook, Delivery, Depth,
+    Finding, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises, Receipt,
+    Recovered, Reply, StoreError, Survey, Want,
 };
 use gopherworks_supervision::clock::Clock;
 
@@ -314,6 +314,10 @@ impl Backend for Postgres {
     fn drop_pile<'a>(&'a self, pile: &'a PileName) -> Reply<'a, Result<u64, StoreError>> {
         let pile = pile.clone();
         self.link.ask(move |core| async move { core.drop_pile(&pile).await })
+    }
+
+    fn account(&self) -> Reply<'_, Result<Account, StoreError>> {
+        self.link.ask(move |core| async move { core.account().await })
     }
 
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {

@@ -175,8 +175,8 @@ impl Batch {
                     commit.acts.push((receipt, act));
                     batch.acts.push(book);
                 }
+                // It is of a pile in memory, or its lease was reported as lost before.
                 None => {
-                    batch.lost.push(book.id);
                     let outcome = outcome_of(&act);
                     batch.unacked.extend(outcome.map(|outcome| (book.id, outcome)));
                 }
@@ -217,7 +217,12 @@ impl Batch {
                     }));
                     self.appends.push((pile, Sequel::Arrived(then)));
                 }
-                Came::Moved(moved, to, book) if moved.known == Known::No => {
+                // A book that never had a lease comes from a pile in memory. Stored ids are known, so
+                // that no book is stored twice.
+                Came::Moved(moved, to, book)
+                    if moved.known == Known::No
+                        || moved.known == Known::Perhaps && receipts.of(moved.id).is_none() =>
+                {
                     let new = book.map(NewBook::from);
                     match (arrivals.last_mut(), self.appends.last()) {
                         (Some(Arrival::Append(last)), Some((pile, Sequel::Passed)))

@@ -159,6 +159,15 @@ impl Core {
         self.blocked.iter().chain(&self.changes).flat_map(Change::ids).collect()
     }
 
+    /// These books are not in memory any more: what returns one of them keeps no lease.
+    pub(crate) fn release(&mut self, gone: &[BookId]) {
+        for change in self.blocked.iter_mut().chain(&mut self.changes) {
+            if let Change::Returned { id, held, .. } = change {
+                *held &= !gone.contains(id);
+            }
+        }
+    }
+
     /// True if there is no change that could be put off.
     pub(crate) fn has_no_news(&self) -> bool {
         self.changes.is_empty()

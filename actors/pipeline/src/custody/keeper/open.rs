@@ -58,7 +58,7 @@ impl std::fmt::Debug for Opened {
 impl Opened {
     /// Opens a store for `piles`, in the order of their keys, and reads the first books of the
     /// durable ones. Of a shared store they are fetched later, and no more than `loads` (by pile)
-    /// at once, so that other processes get some. Blocks, so it must not be called on an arbiter.
+    /// at once, so that other processes get some; none of a pile without loads. Blocks, so it must not be called on an arbiter.
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
@@ -92,7 +92,7 @@ impl Opened {
             false => wait.on(backend.reserve_ids(RESERVED))?.start,
         };
         let window = |load: &usize| match promises.shared {
-            true => Want { books: (*load).clamp(1, WINDOW.books), ..WINDOW },
+            true => Want { books: (*load).min(WINDOW.books), ..WINDOW },
             false => WINDOW,
         };
         let windows: Vec<Want> = loads.iter().map(window).collect();

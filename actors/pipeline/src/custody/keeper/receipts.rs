@@ -62,8 +62,9 @@ pub(crate) struct Leases {
     /// Not later than the first extension and the first fence that is due.
     extend_at: Option<Time>,
     fence_at: Option<Time>,
-    /// Extensions have failed since the last that did not.
+    /// Extensions have failed since the last that did not; when they are tried again.
     failing: bool,
+    retry_at: Option<Time>,
     /// Outcomes that are not stored, since the leases were lost.
     over: HashMap<BookId, BookOutcome>,
 }
@@ -134,12 +135,15 @@ impl Leases {
     }
 
     fn look(&mut self) {
-        self.extend_at = self.held.values().filter_map(HeldBook::extend_at).min();
+        let first = self.held.values().filter_map(HeldBook::extend_at).min();
+        self.extend_at = first.map(|at| self.retry_at.map_or(at, |retry| at.max(retry)));
         self.fence_at = self.held.values().filter_map(HeldBook::fence_at).min();
+        // Without leases there is no later extension that could end the failure.
+        self.failing &= self.fence_at.is_some();
     }
 
     /// Leases to be extended now, all by the same time. [`Leases::extended`] follows.
-    pub(super) fn to_extend(&mut self, now: Time) -> Option<(Vec<(BookId, Receipt)>, Duration)> {
+    pub(super) fn extension(&mut self, now: Time) -> Option<(Vec<(BookId, Receipt)>, Duration)> {
         self.extend_at.filter(|at| *at <= now)?;
         let due = self.held.iter().filter(|(_, held)| held.extend_at().is_some_and(|at| at <= now));
         let lease = due.clone().map(|(_, held)| held.lease).min();
@@ -168,10 +172,8 @@ impl Leases {
             }
         }
         self.failing = failed;
+        self.retry_at = failed.then(|| now + lease / 16);
         self.look();
-        if failed {
-            self.extend_at = Some(now + lease / 16);
-        }
         (lost, !failed)
     }
 

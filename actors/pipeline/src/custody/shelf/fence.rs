@@ -42,6 +42,8 @@ impl Shelf {
             }
         }
         self.ready_bytes -= gone.iter().map(Book::size).sum::<u64>();
+        // Whatever process gets them next notes its own tries.
+        self.forget_noted(lost);
         gone
     }
 }

@@ -4,6 +4,8 @@
 //! The books of a *shared* store belong to all processes: what comes is stored there and leaves
 //! this process, and only what was fetched is in its account.
 
+use std::collections::HashSet;
+
 use super::Shelf;
 use crate::book::{Book, BookId};
 use crate::custody::Want;
@@ -177,8 +179,9 @@ impl Shelf {
     /// True if books should be fetched now: there are some, and less than half of the window is
     /// left. Says so once until [`Shelf::fetched`].
     pub fn asks(&mut self) -> bool {
-        let can = |durable: &&Box<Durable>| durable.shared || durable.stored > 0;
-        let Some(durable) = self.durable.as_ref().filter(can) else {
+        let can =
+            |durable: &&Durable| durable.window.books > 0 && (durable.shared || durable.stored > 0);
+        let Some(durable) = self.durable.as_deref().filter(can) else {
             return false;
         };
         let (held, held_bytes) = self.in_window(durable);
@@ -214,6 +217,13 @@ impl Shelf {
     pub(super) fn note_awake(&mut self, book: &Book) {
         if let Some(durable) = &mut self.durable {
             durable.delayed_bytes -= book.size();
+        }
+    }
+
+    /// Drops what is noted of books that are not here any more.
+    pub(super) fn forget_noted(&mut self, gone: &HashSet<BookId>) {
+        if let Some(durable) = &mut self.durable {
+            durable.noted.retain(|noted| !gone.contains(&noted.id));
         }
     }
 

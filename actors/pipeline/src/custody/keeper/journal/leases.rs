@@ -88,6 +88,7 @@ impl Journal {
         };
         let (lost, answered) = leases.extended(asked, answers, (called, now));
         leases.fence(&lost, &core.pending());
+        core.release(&lost);
         if answered {
             self.starved.store(true, Ordering::Release);
         }
@@ -105,6 +106,7 @@ impl Journal {
         let ending = leases.ending(now);
         let pending = if self.fences { core.pending() } else { HashSet::new() };
         leases.fence(&ending, &pending);
+        core.release(&ending);
         ending
     }
 
@@ -126,7 +128,7 @@ impl Journal {
         if !leases.ending(now).is_empty() {
             return Some(Work::Fence);
         }
-        leases.to_extend(now).map(|(books, lease)| Work::Extend(books, lease))
+        leases.extension(now).map(|(books, lease)| Work::Extend(books, lease))
     }
 
     /// What is to be done about leases at once.
@@ -140,6 +142,12 @@ impl Journal {
     pub(in crate::custody::keeper) fn take_verify(&self) -> Option<PileKey> {
         let mut state = self.lock();
         state.core.is_idle().then(|| state.verify.pop_first()).flatten()
+    }
+
+    /// True if nothing may be fetched before a commit is repeated.
+    #[cfg(test)]
+    pub(in crate::custody::keeper) fn is_repeating(&self) -> bool {
+        self.lock().core.is_repeating()
     }
 
     /// Number of books with leases.
