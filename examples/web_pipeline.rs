@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use gopherworks::pipeline::BookOutcome;
-use gopherworks::web::Endpoints;
+use gopherworks::web::Operations;
 use gopherworks::{Book, Catalog, RunningTopology, Topology, TopologyConfig};
 
 #[allow(clippy::disallowed_methods, reason = "the time of an application is its own")]
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .build();
     let running = Topology::from_config(&config, &Catalog::standard())?.start().await?;
-    let endpoints = Endpoints::new().topology(&running);
+    let endpoints = Operations::new().topology(&running);
     let (routes, data) = (endpoints.clone(), web::Data::new(running));
     let server = HttpServer::new(move || {
         let app = App::new().app_data(data.clone());

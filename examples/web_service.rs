@@ -11,7 +11,7 @@ use gopherworks::balancer::policy::WhenFull;
 use gopherworks::balancer::resilience::Shed;
 use gopherworks::balancer::worker::Work;
 use gopherworks::balancer::{Balancer, BalancerHandle};
-use gopherworks::web::{Endpoints, Refused};
+use gopherworks::web::{Operations, Refused};
 
 struct Shouter;
 
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shouters = shouters.full(WhenFull::Reject).deadline(Duration::from_secs(2));
     let (target, interval) = (Duration::from_millis(20), Duration::from_millis(200));
     let shouters = shouters.shed(Shed { target, interval }).start().await?;
-    let endpoints = Endpoints::new().balancer(&shouters);
+    let endpoints = Operations::new().balancer(&shouters);
     let (routes, data) = (endpoints.clone(), web::Data::new(shouters));
     let server = HttpServer::new(move || {
         let app = App::new().app_data(data.clone());

@@ -184,6 +184,14 @@ struct RunArgs {
     /// file's `execution.drain_deadline`, or none]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain_deadline: Option<Duration>,
+    /// Serve health, metrics and the state of the run to operators [default ADDR: the file's
+    /// `operations.listen`, or 127.0.0.1:9400]
+    #[cfg(feature = "http")]
+    #[arg(
+        long, value_name = "ADDR", num_args = 0..=1, require_equals = true,
+        default_missing_value = ""
+    )]
+    operations: Option<String>,
     /// Format of the printed report
     #[arg(long, value_enum, default_value_t)]
     format: Format,

@@ -15,8 +15,8 @@ use crate::catalog::{
     BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,
 };
 use crate::config::elements::{
-    Capacity, Exclusive, ExpectConfig, HttpConfig, Placement, StoreConfig, SupervisionConfig,
-    TopologyConfig,
+    Capacity, Exclusive, ExpectConfig, HttpConfig, OperationsConfig, Placement, StoreConfig,
+    SupervisionConfig, TopologyConfig,
 };
 use crate::config::label::base;
 use crate::config::{Code, Diagnostic, Diagnostics, Origin};
@@ -29,7 +29,9 @@ mod graph;
 mod kinds;
 mod limits;
 mod memory;
+mod operations;
 mod resolve;
+mod servers;
 #[cfg(test)]
 mod tests;
 mod unfold;
@@ -56,6 +58,8 @@ pub struct Plan {
     pub requesters: Vec<RequesterPlan>,
     /// Where piles are kept; `None` for in memory.
     pub store: Option<StoreConfig>,
+    /// The server for operators; `None` for none.
+    pub operations: Option<OperationsConfig>,
     /// Cores, placement, seed, scratch folder and drain deadline.
     pub execution: ExecutionPlan,
     /// Restart and shutdown settings.

@@ -1,15 +1,22 @@
 //! A topology that can be started, and the handle of a running one.
 
 mod account;
+mod ages;
 mod balancers;
 mod dead;
 mod end;
 mod faults;
 mod inner;
+#[cfg(feature = "http")]
+mod link;
+mod look;
 mod made;
+mod nodes;
 mod overlap;
 mod placement;
 mod running;
+#[cfg(feature = "actix-web")]
+mod state;
 mod store;
 mod supervision_events;
 mod wiring;
@@ -33,6 +40,9 @@ pub use dead::{DeadBook, DeadSink};
 pub use faults::Faulting;
 pub use gopherworks_pipeline::Event;
 pub use gopherworks_pipeline::OfferError;
+#[cfg(feature = "http")]
+pub(crate) use link::TopologyLink;
+pub use nodes::{LastFailure, NodeStatus, PileStatus};
 pub use running::{Done, RunningTopology};
 pub use store::FoundStore;
 

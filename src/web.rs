@@ -1,8 +1,8 @@
 //! Balancers and topologies inside an actix-web application.
 //!
-//! [`Endpoints`] mounts liveness, readiness, Prometheus metrics and a JSON snapshot with one
+//! [`Operations`] mounts liveness, readiness, Prometheus metrics and a JSON snapshot with one
 //! `.configure(...)`; all are read-only and answer at once, whatever the workers do. [`Refused`]
-//! turns a balancer's refusal into an HTTP response. [`Endpoints::serve`] runs a server and shuts
+//! turns a balancer's refusal into an HTTP response. [`Operations::serve`] runs a server and shuts
 //! down in order: readiness fails, HTTP finishes its requests, balancers and topologies drain,
 //! accounts are returned.
 //!
@@ -10,7 +10,7 @@
 //! use actix_web::{App, HttpServer, web};
 //! use gopherworks::balancer::{Balancer, BalancerHandle};
 //! use gopherworks::balancer::worker::{Functions, Function};
-//! use gopherworks::web::{Endpoints, Refused};
+//! use gopherworks::web::{Operations, Refused};
 //!
 //! type Sums = BalancerHandle<Functions<u64>>;
 //!
@@ -24,7 +24,7 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let sums = Balancer::of(|_| Functions::<u64>::quick()).name("sums").workers(4);
 //!     let sums = sums.start().await?;
-//!     let endpoints = Endpoints::new().balancer(&sums);
+//!     let endpoints = Operations::new().balancer(&sums);
 //!     let (routes, data) = (endpoints.clone(), web::Data::new(sums));
 //!     let server = HttpServer::new(move || {
 //!         let app = App::new().app_data(data.clone());
@@ -36,20 +36,23 @@
 //! }
 //! ```
 
-mod endpoints;
 mod hosts;
 mod metrics;
+mod operations;
 mod refused;
 #[cfg(feature = "http")]
 mod served;
 mod shutdown;
 mod watched;
 
-pub use endpoints::Endpoints;
 #[cfg(feature = "http")]
 pub(crate) use hosts::Hosts;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, reference as metrics_reference};
+pub use operations::Operations;
+#[cfg(feature = "http")]
+pub(crate) use operations::Streamed;
 pub use refused::Refused;
 #[cfg(feature = "http")]
 pub(crate) use served::ServerCounts;
 pub use shutdown::Account;
+pub(crate) use watched::{BalancerState, StoreState, TopologyState};

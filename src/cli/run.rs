@@ -29,7 +29,17 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = with(overrides, "execution.seed", args.seed);
     let deadline = args.drain_deadline.map(|within| format!("\"{}us\"", within.as_micros()));
     let overrides = with(overrides, "execution.drain_deadline", deadline);
-    let loaded = load(&args.file, &overrides, quiet)?;
+    #[cfg(feature = "http")]
+    let overrides = {
+        let address = args.operations.as_ref().filter(|address| !address.is_empty());
+        with(overrides, "operations.listen", address.map(|address| format!("{address:?}")))
+    };
+    #[cfg_attr(not(feature = "http"), allow(unused_mut, reason = "nothing is served"))]
+    let mut loaded = load(&args.file, &overrides, quiet)?;
+    #[cfg(feature = "http")]
+    if args.operations.is_some() {
+        loaded.plan.operations.get_or_insert_default();
+    }
     let dead = args.dead.as_deref().filter(|path| path.as_os_str() != "none");
     let flags = [("--report", args.report.as_deref()), ("--dead", dead)];
     output::apart(&flags, &args.file, &loaded.plan)?;
@@ -199,6 +209,9 @@ async fn live(
     if !quiet {
         for (name, address) in running.addresses() {
             print::note(&format!("{name} serves http://{address}/"));
+        }
+        if let Some(address) = running.operations() {
+            print::note(&format!("operations at http://{address}/"));
         }
         if let Some(found) = running.found_store() {
             say_found(found);

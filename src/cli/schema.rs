@@ -21,6 +21,9 @@ enum SchemaFormat {
     Json,
     /// The page docs/reference/config.md
     Markdown,
+    /// The page docs/reference/metrics.md
+    #[cfg(feature = "actix-web")]
+    Metrics,
 }
 
 /// Prints the description of config files.
@@ -29,6 +32,8 @@ pub fn schema(args: &SchemaArgs) -> Result<i32, Failed> {
     let text = match args.format {
         SchemaFormat::Json => format!("{:#}", json_schema(&catalog)),
         SchemaFormat::Markdown => reference(&catalog),
+        #[cfg(feature = "actix-web")]
+        SchemaFormat::Metrics => gopherworks::web::metrics_reference(),
     };
     print::line(text.trim_end(), false)?;
     Ok(code::OK)

@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::elements::{
-    CrewConfig, DumpConfig, IncineratorConfig, KindConfig, PileConfig, RelayConfig, Span, StepTime,
-    StoreConfig, SupervisionConfig, TopologyConfig,
+    CrewConfig, DumpConfig, IncineratorConfig, KindConfig, OperationsConfig, PileConfig,
+    RelayConfig, Span, StepTime, StoreConfig, SupervisionConfig, TopologyConfig,
 };
 
 mod balancing;
@@ -146,6 +146,8 @@ impl TopologyBuilder {
         seed(seed: u64) 0.execution.seed = seed;
         /// Keeps piles and dumps in this store, so that they survive the process.
         store(config: StoreConfig) 0.store = Some(config);
+        /// Serves health, metrics and the state of the run to operators.
+        operations(config: OperationsConfig) 0.operations = Some(config);
         /// Sets the folder for bodies that are too large for memory.
         scratch(folder: impl Into<PathBuf>) 0.execution.scratch = Some(folder.into());
         /// Sets the most time for a drain.

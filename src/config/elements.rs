@@ -11,9 +11,11 @@ mod fault;
 mod gophers;
 mod http;
 mod kind;
+mod operations;
 mod pile;
 mod requester;
 mod resilience;
+mod secret;
 mod steps;
 mod store;
 mod topology;
@@ -28,17 +30,19 @@ pub use execution::{
 pub use fault::{ExpectConfig, FaultConfig, FaultKind, FaultWhatConfig, When};
 pub use http::HttpConfig;
 pub use kind::KindConfig;
+pub use operations::OperationsConfig;
 pub use pile::{
     Capacity, DumpConfig, Exclusive, IncineratorConfig, LoadSlots, PileConfig, UnloadSlots,
 };
 pub use requester::{Arrivals, LoadConfig, Order, RequesterConfig};
 pub use resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
+pub use secret::Secret;
 pub use steps::{Span, StepTime, StepsConfig};
-pub use store::{PileStore, SecretUrl, StoreConfig};
+pub use store::{PileStore, StoreConfig};
 pub use topology::TopologyConfig;
 
 use super::element::values::{
     Address, Burn, Copies, End, Header, Host, Method, Name, Service, Source, Text, Unbounded,
-    Unlimited, UrlPath, Verbatim, Works,
+    Unlimited, Url, UrlPath, Verbatim, Works,
 };
 use gophers::Gophers;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connection::{Connection, WatchedStream};
+use crate::config::elements::HttpConfig;
 use crate::web::ServerCounts;
 
 /// Pause in accepting after the system had no room for a connection.
@@ -34,6 +35,17 @@ pub(super) struct Limits {
     pub(super) rate: u64,
     /// For the pause between two requests.
     pub(super) keep_alive: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(plan: &HttpConfig) -> Self {
+        Self {
+            read: plan.read_timeout,
+            write: plan.write_timeout,
+            rate: plan.min_rate,
+            keep_alive: plan.keep_alive,
+        }
+    }
 }
 
 /// Times of a shutdown.
@@ -164,10 +176,15 @@ impl Server {
             }
             drop(open);
         };
-        if let Some(first) = server.threads.first() {
-            first.spawn(accepts);
-        }
+        server.spawn(accepts);
         Ok(server)
+    }
+
+    /// Runs a future on the first thread.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if let Some(first) = self.threads.first() {
+            first.spawn(future);
+        }
     }
 
     /// Closes the port, answers accepted requests, and ends within `within`.

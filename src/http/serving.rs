@@ -2,20 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix_http::error::DispatchError;
-use actix_http::{HttpService, KeepAlive, Request, Response};
-use actix_service::map_config;
-use actix_web::body::BoxBody;
-use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_service};
-use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web::http::StatusCode;
+use actix_web::web::ServiceConfig;
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, Either, ready};
+use futures_util::future::BoxFuture;
 use gopherworks_pipeline::__private::Asker;
 use gopherworks_pipeline::book::{Book, header};
 use gopherworks_supervision::clock::Clock;
@@ -23,14 +18,15 @@ use gopherworks_supervision::pool::Pool;
 use tokio::sync::Notify;
 
 use super::answers;
-use super::connection::{Connection, WatchedStream};
-use super::gate::{self, RequestGate};
+use super::gate;
 use super::pace::Pace;
 use super::server::{Limits, Server, ServerState};
+use super::service::{Entrance, service};
 use crate::catalog::http::fields::{Message, take_in};
 use crate::catalog::http::{METHOD, PATH, PEER, QUERY};
 use crate::config::elements::HttpConfig;
-use crate::web::{Endpoints, Hosts, ServerCounts};
+use crate::topology::TopologyLink;
+use crate::web::{Hosts, Operations, ServerCounts};
 
 /// A bound socket and the plan of what it serves.
 pub(crate) struct Listener {
@@ -42,8 +38,7 @@ pub(crate) struct Listener {
 struct Serving {
     asker: Asker,
     pool: Arc<Pool>,
-    gate: RequestGate,
-    shared: Arc<ServerState>,
+    entrance: Arc<Entrance>,
     body: usize,
     status: StatusCode,
     key_header: Option<String>,
@@ -70,31 +65,36 @@ impl Listener {
 
     /// Serves until the requester is closed and its grace period is over, or it has made all its
     /// requests. Then closes the port and ends with the last answer, within `shutdown_timeout`.
-    pub(crate) fn listen(self, asker: Asker, pool: Arc<Pool>) -> BoxFuture<'static, ()> {
+    pub(crate) fn listen(
+        self,
+        asker: Asker,
+        pool: Arc<Pool>,
+        topology: Arc<TopologyLink>,
+    ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let name = asker.name().clone();
-            if let Err(error) = self.serve(asker, pool).await {
+            if let Err(error) = self.serve(asker, pool, topology).await {
                 log::error!("{name}: the server failed: {error}");
             }
         })
     }
 
-    async fn serve(self, asker: Asker, pool: Arc<Pool>) -> io::Result<()> {
+    async fn serve(
+        self,
+        asker: Asker,
+        pool: Arc<Pool>,
+        topology: Arc<TopologyLink>,
+    ) -> io::Result<()> {
         let Self { socket, plan, threads } = self;
-        let limits = Limits {
-            read: plan.read_timeout,
-            write: plan.write_timeout,
-            rate: plan.min_rate,
-            keep_alive: plan.keep_alive,
-        };
+        let limits = Limits::of(&plan);
         let counts = Arc::new(ServerCounts::default());
         let hosts = Hosts::listening(socket.local_addr()?.ip(), &plan.hosts);
-        let endpoints = Endpoints::new().served(&asker, counts.clone(), hosts);
+        let endpoints = Operations::new().served(&asker, counts.clone(), hosts).linked(topology);
         let shared = ServerState::new(asker.name().clone(), limits, counts);
+        let entrance = Entrance::new(&plan, shared.clone());
         let serving = Arc::new(Serving {
             pool,
-            gate: RequestGate::new(&plan),
-            shared: shared.clone(),
+            entrance: entrance.clone(),
             body: usize::try_from(plan.body).unwrap_or(usize::MAX),
             status: StatusCode::from_u16(plan.status).unwrap_or(StatusCode::OK),
             key_header: plan.key_header.clone(),
@@ -103,8 +103,16 @@ impl Listener {
             enough: Notify::new(),
             asker: asker.clone(),
         });
-        let (of, admin) = (serving.clone(), plan.admin.clone());
-        let make = move || service(of.clone(), admin.clone().map(|at| (at, endpoints.clone())));
+        let data = web::Data::from(serving.clone());
+        let admin = plan.admin.map(|at| (at, endpoints));
+        let routes = move |config: &mut ServiceConfig| {
+            if let Some((at, endpoints)) = &admin {
+                let scope = web::scope(at.trim_end_matches('/'));
+                config.service(scope.configure(endpoints.routes()));
+            }
+            config.app_data(data.clone()).default_service(web::to(answer));
+        };
+        let make = move || service(entrance.clone(), routes.clone());
         let server = Server::start(socket, shared, (threads, plan.connections), make)?;
         let closed = async {
             asker.closing().await;
@@ -121,69 +129,6 @@ impl Listener {
         server.end(plan.shutdown_timeout).await;
         Ok(())
     }
-}
-
-/// The service of one thread's connections.
-fn service(
-    serving: Arc<Serving>,
-    admin: Option<(String, Endpoints)>,
-) -> impl ServiceFactory<
-    (WatchedStream, Option<SocketAddr>),
-    Config = (),
-    Response = (),
-    Error = DispatchError,
-    InitError = (),
-> {
-    let limits = serving.shared.limits;
-    let (data, entrance, expected) = (web::Data::from(serving.clone()), serving.clone(), serving);
-    let app = App::new()
-        .app_data(data)
-        .configure(move |config| {
-            if let Some((at, endpoints)) = admin {
-                let scope = web::scope(at.trim_end_matches('/'));
-                config.service(scope.configure(endpoints.routes()));
-            }
-        })
-        .default_service(web::to(answer))
-        .wrap_fn(move |request, routes| {
-            let connection = request.request().conn_data::<Rc<Connection>>();
-            let turn = connection.map(|connection| connection.turn(&entrance.shared));
-            let head = request.request().head();
-            let upgrade = head.upgrade();
-            let answered = match entrance.gate.refusal(head) {
-                Some(refusal) => Either::Left(ready(Ok(request.into_response(refusal)))),
-                None => Either::Right(routes.call(request)),
-            };
-            let shared = entrance.shared.clone();
-            async move {
-                let mut answered = answered.await?;
-                // Without an upgrade, the header is not sent either.
-                if upgrade || shared.closes_connections() {
-                    let head = answered.response_mut().head_mut();
-                    head.set_connection_type(ConnectionType::Close);
-                }
-                drop(turn);
-                Ok(answered)
-            }
-        });
-    // Checked before the client gets `100 Continue` for its body.
-    let expect = fn_service(move |request: Request| {
-        ready(match expected.gate.refusal(request.head()) {
-            Some(refusal) => Err(Response::<BoxBody>::from(refusal)),
-            None => Ok(request),
-        })
-    });
-    HttpService::build()
-        .keep_alive(KeepAlive::Timeout(limits.keep_alive))
-        .client_request_timeout(limits.read)
-        .client_disconnect_timeout(limits.read)
-        // The request of a client that has closed its connection is cancelled; half-closed counts.
-        .h1_allow_half_closed(false)
-        .expect(expect)
-        .on_connect_ext(|stream: &WatchedStream, data: &mut actix_http::Extensions| {
-            data.insert(stream.connection.clone());
-        })
-        .h1(map_config(app, |()| AppConfig::default()))
 }
 
 /// Reads a body, unless it is too large, too slow or broken.
@@ -233,10 +178,10 @@ async fn answer(
     payload: web::Payload,
     serving: web::Data<Serving>,
 ) -> HttpResponse {
-    let Some(path) = serving.gate.below(request.path()) else {
+    let Some(path) = serving.entrance.gate.below(request.path()) else {
         return answers::plain(StatusCode::NOT_FOUND, "not found");
     };
-    let body = match body(payload, serving.body, &serving.shared.limits).await {
+    let body = match body(payload, serving.body, &serving.entrance.shared.limits).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };

@@ -9,7 +9,7 @@ use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
     CrewPlan, ExecutionPlan, IncineratorPlan, PilePlan, Plan, SourcePlan, Target, Validator,
-    bounds, limits, unfold,
+    bounds, limits, operations, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::elements::{CrewConfig, KindConfig, LoadConfig, StepsConfig, TopologyConfig};
@@ -27,6 +27,7 @@ pub(crate) fn resolve(
     let mut validator = Validator { locate, found: Diagnostics::default() };
     bounds::check(&mut validator, config);
     limits::check(&mut validator, config);
+    operations::check(&mut validator, config);
     let kinds = kinds::prepare(&mut validator, config, catalog);
     if !unfold::check(&mut validator, config) {
         return (None, validator.found);
@@ -117,6 +118,7 @@ fn assemble(
         incinerators: incinerators?,
         crews: crews?,
         store: written.store.clone(),
+        operations: written.operations.clone(),
         balancers,
         requesters,
         execution: ExecutionPlan {

@@ -106,6 +106,7 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
             refer(["requesters", name, "to"], &mut requester.to, at);
         }),
         store: config.store.clone(),
+        operations: config.operations.clone(),
         execution: config.execution.clone(),
         supervision: config.supervision,
         model: config.model,

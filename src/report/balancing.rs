@@ -1,10 +1,11 @@
 //! Reports of balancers and requesters.
 
 use gopherworks_balancer::figures::Tail;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A distribution of durations, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct TailReport {
     /// Number of durations.
     pub count: u64,
@@ -37,7 +38,7 @@ impl From<Tail> for TailReport {
 }
 
 /// One balancer's row. `asked = answered + failed + cancelled + expired + shed + in_flight`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BalancerReport {
     /// Name of the balancer.
     pub name: String,
@@ -99,7 +100,7 @@ impl BalancerReport {
 }
 
 /// One worker's row.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct WorkerReport {
     /// Name of the worker: `balancer/number`.
     pub name: String,
@@ -112,7 +113,7 @@ pub struct WorkerReport {
 }
 
 /// One requester's row.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RequesterReport {
     /// Name of the requester.
     pub name: String,

@@ -17,6 +17,8 @@ use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{Child, ChildThread, Guarded};
 
+#[cfg(feature = "http")]
+use super::TopologyLink;
 use super::{StartError, account};
 use crate::catalog::Site;
 use crate::catalog::http::says_failed;
@@ -101,6 +103,7 @@ impl PreparedBalancers {
         plan: &Plan,
         context: &Arc<PipelineContext>,
         time_scale: f64,
+        #[cfg(feature = "http")] link: &Arc<TopologyLink>,
     ) -> Balancers {
         let notified = context.clone();
         let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || notified.change());
@@ -128,11 +131,13 @@ impl PreparedBalancers {
                 };
                 #[cfg(feature = "http")]
                 if let Some(listener) = listeners.next().flatten() {
-                    let pool = Arc::clone(&context.pool);
+                    let (pool, link) = (Arc::clone(&context.pool), link.clone());
                     return Requesting {
                         to: requester.to,
                         address: listener.address().ok(),
-                        core: RequesterCore::outside(parts, |asker| listener.listen(asker, pool)),
+                        core: RequesterCore::outside(parts, |asker| {
+                            listener.listen(asker, pool, link)
+                        }),
                     };
                 }
                 Requesting { to: requester.to, address: None, core: RequesterCore::new(parts) }
@@ -257,6 +262,17 @@ impl Balancers {
                 .shutdown(within)
         });
         children.collect()
+    }
+
+    /// By balancer: whether it accepts requests and has a worker.
+    pub(super) fn ready(&self) -> Vec<bool> {
+        self.balancers.iter().map(|balancer| balancer.is_ready()).collect()
+    }
+
+    /// The balancers, for their metrics.
+    #[cfg(feature = "actix-web")]
+    pub(super) fn all(&self) -> &[Arc<BalancerCore<Served>>] {
+        &self.balancers
     }
 
     /// Listening addresses by requester name.

@@ -1,5 +1,7 @@
 //! The end of a run: first the actors, then what they held, then the report.
 
+#[cfg(feature = "http")]
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use gopherworks_pipeline::Event;
@@ -97,7 +99,18 @@ impl RunningTopology {
         inner.context.tell(Event::Ended);
         // Wakes the task that waits for deaths, so that it exits.
         inner.context.custody.deaths().notify_one();
+        #[cfg(feature = "http")]
+        self.end_operations().await;
         outcome
+    }
+
+    /// Ends the server for operators, which has served until now.
+    #[cfg(feature = "http")]
+    async fn end_operations(&self) {
+        let server = self.shared.operations.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(server) = server {
+            server.end().await;
+        }
     }
 
     /// Waits until the store has confirmed what has changed, the sinks synced before.

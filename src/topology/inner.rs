@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::balancers::Balancers;
 use super::dead::{DeadSink, RecentLetters};
+use super::look::Looks;
 use super::store::FoundStore;
 use crate::catalog::RunId;
 use crate::plan::Plan;
@@ -59,6 +60,8 @@ pub(super) struct Inner {
     pub(super) started: Time,
     pub(super) stopwatch: Stopwatch,
     pub(super) plan: Arc<Plan>,
+    /// What was seen of the states that no counter keeps.
+    pub(super) looks: Mutex<Looks>,
     time_scale: f64,
     /// Computed for the first report: a large design takes a moment.
     prediction: OnceLock<Prediction>,
@@ -83,6 +86,7 @@ impl Inner {
             started: context.clock.now(),
             stopwatch: Stopwatch::start(),
             plan: plan.clone(),
+            looks: Mutex::default(),
             time_scale,
             prediction: OnceLock::new(),
             context,

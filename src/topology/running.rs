@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+#[cfg(feature = "http")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -16,6 +18,8 @@ use super::dead::{self, DeadBook};
 use super::inner::Inner;
 use super::store::FoundStore;
 use super::supervision_events::translated;
+#[cfg(feature = "http")]
+use crate::http::OperationsServer;
 #[cfg(feature = "simulate")]
 use crate::plan::Plan;
 use crate::report::{Report, RunOutcome};
@@ -47,6 +51,9 @@ pub struct RunningTopology {
 pub(super) struct Handle {
     pub(super) inner: Arc<Inner>,
     pub(super) supervisor: SupervisorHandle,
+    /// The server for operators, until the end.
+    #[cfg(feature = "http")]
+    pub(super) operations: Mutex<Option<OperationsServer>>,
 }
 
 impl Drop for Handle {
@@ -113,7 +120,13 @@ impl RunningTopology {
                 let _ = context.pool.wait_for(move || dead::collect(&inner)).await;
             }
         });
-        Self { shared: Arc::new(Handle { inner, supervisor }) }
+        let handle = Handle {
+            inner,
+            supervisor,
+            #[cfg(feature = "http")]
+            operations: Mutex::new(None),
+        };
+        Self { shared: Arc::new(handle) }
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -185,6 +198,12 @@ impl RunningTopology {
     /// Name of the topology.
     pub fn name(&self) -> &str {
         &self.inner().name
+    }
+
+    /// True while it runs, is not being drained, and its store works.
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_running() && !self.inner().context.is_draining() && !self.is_store_down()
     }
 
     /// True while it accepts offers and requests.
@@ -268,6 +287,17 @@ impl RunningTopology {
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let addresses = self.inner().balancers.addresses();
         addresses.map(|(name, at)| (name.to_owned(), at)).collect()
+    }
+
+    /// Address of the server for operators while it runs, if `[operations]` wants one.
+    pub fn operations(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "http")]
+        {
+            let server = self.shared.operations.lock().unwrap_or_else(PoisonError::into_inner);
+            server.as_ref().map(OperationsServer::address)
+        }
+        #[cfg(not(feature = "http"))]
+        None
     }
 
     /// Kills the actor with this name (as in reports), as a fault would; the restart policy

@@ -10,12 +10,16 @@ use gopherworks_pipeline::__private::{
 };
 use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
+#[cfg(feature = "http")]
+use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::FaultEngine;
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{
     Child, ChildThread, Fuzz, Port, RestartPolicy, Setup, Supervisor, SupervisorOutcome,
 };
 
+#[cfg(feature = "http")]
+use super::TopologyLink;
 use super::account;
 use super::balancers::PreparedBalancers;
 use super::faults::{self, Reach};
@@ -29,6 +33,8 @@ use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
 use crate::catalog::{Halt, RunId, RunState, Site, resolved};
 use crate::config::elements::Capacity;
+#[cfg(feature = "http")]
+use crate::http::OperationsListener;
 use crate::plan::{Plan, Target};
 
 pub(super) async fn start(
@@ -59,10 +65,22 @@ pub(super) async fn start(
     for path in options.dead.iter().flat_map(|sink| sink.paths()) {
         sites.state.keep_apart(resolved(&path));
     }
+    #[cfg(feature = "http")]
+    let operations = bind_operations(plan, options, &clock)?;
     let opened = store::open(plan, options, &clock).await?;
     let sites = Sites { store: opened.as_ref().map(|opened| opened.store.clone()), ..sites };
     let made = sites.make(&clock).await?;
-    let build = Build { plan, options, sites, places: Places::new(plan), clock };
+    #[cfg(feature = "http")]
+    let link = TopologyLink::new(&plan.name);
+    let build = Build {
+        plan,
+        options,
+        sites,
+        places: Places::new(plan),
+        clock,
+        #[cfg(feature = "http")]
+        link: &link,
+    };
     let (inner, children) = build.cores(made, opened)?;
     inner.context.custody.start_keeper(store::hooks(&inner.context, &inner.incinerators))?;
     let rules = faults::rules(plan, &options.faults);
@@ -98,9 +116,15 @@ pub(super) async fn start(
         }));
     }
     let running = RunningTopology::new(inner, supervisor.clone());
+    #[cfg(feature = "http")]
+    link.connect(&running);
     match supervisor.wait_started().await {
         Ok(()) => {
             log::info!("all {} actors have started", supervisor.children().len());
+            #[cfg(feature = "http")]
+            if let Some(operations) = operations {
+                running.serve_operations(operations, &link)?;
+            }
             let feeders = &running.inner().feeders;
             feeders.iter().for_each(|feeder| feeder.open());
             if let Some(faults) = faults {
@@ -116,6 +140,23 @@ pub(super) async fn start(
             }))
         }
     }
+}
+
+/// Binds the server for operators, unless the run is a simulation or a dry one.
+#[cfg(feature = "http")]
+fn bind_operations(
+    plan: &Plan,
+    options: &Options,
+    clock: &Clock,
+) -> Result<Option<OperationsListener>, StartError> {
+    let config = plan.operations.as_ref().filter(|_| !clock.is_simulated() && !options.dry);
+    let bound = config.map(|config| {
+        OperationsListener::bind(config).map_err(|error| StartError::Node {
+            node: "operations".to_owned(),
+            failure: Failure::io(format_args!("listening at {}", config.listen), &error),
+        })
+    });
+    bound.transpose()
 }
 
 fn policy(plan: &Plan) -> RestartPolicy {
@@ -136,6 +177,8 @@ struct Build<'a> {
     places: Places,
     clock: Clock,
     sites: Sites,
+    #[cfg(feature = "http")]
+    link: &'a Arc<TopologyLink>,
 }
 
 impl Build<'_> {
@@ -192,7 +235,13 @@ impl Build<'_> {
         context.custody.tell_charges(account::charges(plan, reasons));
         context.halts_by(self.sites.halt.clone());
         let scale = self.options.time_scale.unwrap_or(1.0);
-        let balancers = prepared.build(plan, &context, scale);
+        let balancers = prepared.build(
+            plan,
+            &context,
+            scale,
+            #[cfg(feature = "http")]
+            self.link,
+        );
         feeders.iter().for_each(|feeder| feeder.belongs_to(&context));
         let mut nodes = 0u32;
         let mut node = || {

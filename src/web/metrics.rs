@@ -1,16 +1,22 @@
 //! Metrics in the text formats of Prometheus and OpenMetrics, read on demand.
 
+mod table;
+
 use std::fmt;
 use std::sync::Arc;
 
-use gopherworks_balancer::figures::{Buckets, Figures};
+use gopherworks_balancer::figures::Buckets;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Unit;
 
-use super::watched::{Observation, Watched};
-use crate::report::Report;
+use self::table::Metric;
+use super::watched::{BalancerState, Observation, TopologyState, Watched};
+use crate::topology::{NodeStatus, PileStatus};
+
+pub use table::reference;
+
+/// Most gophers and workers with metrics of their own.
+const MOST_ROWS: usize = 1_000;
 
 /// All metrics, as a collector for a `prometheus_client` registry.
 ///
@@ -31,48 +37,25 @@ impl Metrics {
     }
 }
 
-/// One sample of a family: its labels and its value.
-type Sample = (Vec<(&'static str, String)>, Value);
+type Labels = Vec<(&'static str, String)>;
 
 enum Value {
     Counter(u64),
+    /// A counter of seconds.
+    Seconds(f64),
     Gauge(f64),
     Histogram(Buckets),
 }
 
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    unit: Option<Unit>,
-    samples: Vec<Sample>,
-}
-
-impl Family {
-    fn write(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Some((_, first)) = self.samples.first() else {
-            return Ok(());
-        };
-        let mut metric =
-            encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), first.kind())?;
-        for (labels, value) in &self.samples {
-            value.write(metric.encode_family(labels)?)?;
-        }
-        Ok(())
-    }
-}
-
 impl Value {
-    fn kind(&self) -> MetricType {
-        match self {
-            Value::Counter(_) => MetricType::Counter,
-            Value::Gauge(_) => MetricType::Gauge,
-            Value::Histogram(_) => MetricType::Histogram,
-        }
+    fn flag(on: bool) -> Self {
+        Value::Gauge(f64::from(u8::from(on)))
     }
 
     fn write(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         match self {
             Value::Counter(count) => encoder.encode_counter::<NoLabelSet, _, u64>(count, None),
+            Value::Seconds(time) => encoder.encode_counter::<NoLabelSet, _, u64>(time, None),
             Value::Gauge(value) => encoder.encode_gauge(value),
             Value::Histogram(all) => {
                 encoder.encode_histogram::<NoLabelSet>(all.seconds, all.count, &all.buckets, None)
@@ -81,224 +64,192 @@ impl Value {
     }
 }
 
-/// The families in the order of output; samples of one family must be adjacent.
-#[derive(Default)]
-struct Families(Vec<Family>);
+/// Samples by family, since those of one family must be adjacent.
+struct Families(Vec<Vec<(Labels, Value)>>);
 
 impl Families {
-    fn add(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: Value,
-    ) {
-        let labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned()));
-        let sample = (labels.collect(), value);
-        if let Some(family) = self.0.iter_mut().find(|family| family.name == name) {
-            family.samples.push(sample);
+    fn new() -> Self {
+        Self(table::ALL.iter().map(|_| Vec::new()).collect())
+    }
+
+    /// Adds a sample. `values` are of the metric's labels.
+    fn add(&mut self, metric: &'static Metric, own: &Labels, values: &[&str], value: Value) {
+        debug_assert_eq!(metric.labels.len(), own_labels(own) + values.len(), "{}", metric.name);
+        let Some(at) = table::ALL.iter().position(|known| known.name == metric.name) else {
             return;
-        }
-        let unit = matches!(sample.1, Value::Histogram(_)).then_some(Unit::Seconds);
-        self.0.push(Family { name, help, unit, samples: vec![sample] });
+        };
+        let named = &metric.labels[metric.labels.len() - values.len()..];
+        let more = named.iter().zip(values).map(|(label, value)| (*label, (*value).to_owned()));
+        self.0[at].push((own.iter().cloned().chain(more).collect(), value));
     }
 
-    fn balancer(&mut self, name: &str, ready: bool, figures: &Figures, restarts: u64) {
-        let counts = figures.counts;
-        for (outcome, count) in counts.outcomes() {
-            self.add(
-                "gopherworks_balancer_requests",
-                "Requests that have ended, by outcome",
-                &[("balancer", name), ("outcome", outcome)],
-                Value::Counter(count),
-            );
-        }
-        let own = [("balancer", name)];
-        let counters = [
-            (
-                "gopherworks_balancer_copies",
-                "Hedged or replicated copies of requests, without retries",
-                counts.copies,
-            ),
-            (
-                "gopherworks_balancer_wasted_copies",
-                "Copies that were started but not needed",
-                counts.wasted,
-            ),
-            (
-                "gopherworks_balancer_retries",
-                "Requests requeued because their worker was lost",
-                counts.retried,
-            ),
-            ("gopherworks_balancer_ejections", "Ejections of workers", counts.ejected),
-            ("gopherworks_balancer_restarts", "Restarts of workers and of the balancer", restarts),
-        ];
-        for (metric, help, count) in counters {
-            self.add(metric, help, &own, Value::Counter(count));
-        }
-        let gauges = [
-            (
-                "gopherworks_balancer_ready",
-                "1 if it accepts requests and has a worker",
-                f64::from(u8::from(ready)),
-            ),
-            ("gopherworks_balancer_requests_in_flight", "Requests in flight", figures.open as f64),
-            (
-                "gopherworks_balancer_requests_waiting",
-                "Requests queued at the balancer",
-                figures.waiting as f64,
-            ),
-            ("gopherworks_balancer_workers", "Configured workers", figures.workers as f64),
-            ("gopherworks_balancer_workers_ejected", "Ejected workers", figures.ejected as f64),
-        ];
-        for (metric, help, value) in gauges {
-            self.add(metric, help, &own, Value::Gauge(value));
-        }
-        let workers = figures.loads.workers.iter().take(figures.workers);
-        for (number, load) in workers.enumerate() {
-            let worker = (number + 1).to_string();
-            self.add(
-                "gopherworks_balancer_worker_pending",
-                "Requests pending at a worker, including running ones",
-                &[("balancer", name), ("worker", &worker)],
-                Value::Gauge(load.pending as f64),
-            );
-        }
-    }
-
-    fn times(&mut self, name: &str, [response, waited]: [Buckets; 2]) {
-        let own = [("balancer", name)];
-        self.add(
-            "gopherworks_balancer_response",
-            "Time from the call to the answer",
-            &own,
-            Value::Histogram(response),
-        );
-        self.add(
-            "gopherworks_balancer_wait",
-            "Time from acceptance to the first start at a worker",
-            &own,
-            Value::Histogram(waited),
-        );
-    }
-
-    fn topology(&mut self, name: &str, ready: bool, report: &Report) {
-        let ledger = &report.ledger;
-        let outcomes =
-            [("burned", ledger.burned), ("dead", ledger.dead), ("dropped", ledger.dropped)];
-        for (outcome, count) in outcomes {
-            self.add(
-                "gopherworks_books",
-                "Books that have ended, by outcome",
-                &[("topology", name), ("outcome", outcome)],
-                Value::Counter(count),
-            );
-        }
-        let own = [("topology", name)];
-        self.add(
-            "gopherworks_books_offered",
-            "Books accepted by piles",
-            &own,
-            Value::Counter(ledger.offered),
-        );
-        self.add(
-            "gopherworks_topology_restarts",
-            "Restarts of actors",
-            &own,
-            Value::Counter(report.restarts),
-        );
-        self.add(
-            "gopherworks_books_in_flight",
-            "Books on piles, in carts and at incinerators",
-            &own,
-            Value::Gauge(ledger.in_flight as f64),
-        );
-        self.add(
-            "gopherworks_topology_ready",
-            "1 if it runs",
-            &own,
-            Value::Gauge(f64::from(u8::from(ready))),
-        );
-        for node in &report.nodes {
-            let labels = [("topology", name), ("node", &node.name), ("kind", node.kind)];
-            self.add(
-                "gopherworks_node_books",
-                "Books that passed through",
-                &labels,
-                Value::Counter(node.books),
-            );
-            self.add(
-                "gopherworks_node_restarts",
-                "Restarts of its actor",
-                &labels,
-                Value::Counter(node.restarts),
-            );
-        }
-        for balancer in &report.balancers {
-            for (outcome, count) in balancer.outcomes() {
-                self.add(
-                    "gopherworks_balancer_requests",
-                    "Requests that have ended, by outcome",
-                    &[("topology", name), ("balancer", &balancer.name), ("outcome", outcome)],
-                    Value::Counter(count),
-                );
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (metric, samples) in table::ALL.iter().zip(&self.0) {
+            if samples.is_empty() {
+                continue;
             }
-            self.add(
-                "gopherworks_balancer_requests_in_flight",
-                "Requests in flight",
-                &[("topology", name), ("balancer", &balancer.name)],
-                Value::Gauge(balancer.in_flight as f64),
-            );
+            let (unit, kind) = (metric.unit(), metric.kind);
+            let mut family =
+                encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), kind)?;
+            for (labels, value) in samples {
+                value.write(family.encode_family(labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn balancer(&mut self, topology: &Labels, balancer: BalancerState) {
+        let BalancerState { name, ready, figures, restarts, times } = balancer;
+        let counts = figures.counts;
+        let mut own = topology.clone();
+        own.push(("balancer", name));
+        for (outcome, count) in counts.outcomes() {
+            self.add(table::REQUESTS, &own, &[outcome], Value::Counter(count));
+        }
+        for (metric, count) in [
+            (table::COPIES, counts.copies),
+            (table::WASTED, counts.wasted),
+            (table::RETRIES, counts.retried),
+            (table::EJECTIONS, counts.ejected),
+            (table::BALANCER_RESTARTS, restarts),
+        ] {
+            self.add(metric, &own, &[], Value::Counter(count));
+        }
+        self.add(table::BALANCER_READY, &own, &[], Value::flag(ready));
+        for (metric, number) in [
+            (table::REQUESTS_IN_FLIGHT, figures.open),
+            (table::REQUESTS_WAITING, figures.waiting),
+            (table::WORKERS, figures.workers),
+            (table::WORKERS_EJECTED, figures.ejected),
+        ] {
+            self.add(metric, &own, &[], Value::Gauge(number as f64));
+        }
+        let workers = figures.loads.workers.iter().take(figures.workers.min(MOST_ROWS));
+        for (number, load) in (1..).zip(workers) {
+            let pending = Value::Gauge(load.pending as f64);
+            self.add(table::PENDING, &own, &[&u32::to_string(&number)], pending);
+        }
+        let [response, waited] = times;
+        self.add(table::RESPONSE, &own, &[], Value::Histogram(response));
+        self.add(table::WAIT, &own, &[], Value::Histogram(waited));
+    }
+
+    fn topology(&mut self, state: TopologyState) {
+        let own = vec![("topology", state.name)];
+        let ledger = &state.ledger;
+        for (outcome, count) in
+            [("burned", ledger.burned), ("dead", ledger.dead), ("dropped", ledger.dropped)]
+        {
+            self.add(table::BOOKS, &own, &[outcome], Value::Counter(count));
+        }
+        self.add(table::OFFERED, &own, &[], Value::Counter(ledger.offered));
+        self.add(table::RESTARTS, &own, &[], Value::Counter(state.restarts));
+        self.add(table::IN_FLIGHT, &own, &[], Value::Gauge(ledger.in_flight as f64));
+        self.add(table::READY, &own, &[], Value::flag(state.ready));
+        let mut gophers = 0;
+        for node in state.nodes {
+            gophers += usize::from(node.kind == "gopher");
+            if node.kind != "gopher" || gophers <= MOST_ROWS {
+                self.node(&own, &node);
+            }
+        }
+        let left_out = gophers.saturating_sub(MOST_ROWS) as f64;
+        self.add(table::NODES_LEFT_OUT, &own, &[], Value::Gauge(left_out));
+        if let Some(store) = state.store {
+            self.add(table::STORE_UP, &own, &[], Value::flag(store.up));
+            let unconfirmed = Value::Gauge(store.unconfirmed as f64);
+            self.add(table::STORE_UNCONFIRMED, &own, &[], unconfirmed);
+            self.add(table::STORE_COMMIT, &own, &[], Value::Histogram(store.commits));
+        }
+        for balancer in state.balancers {
+            self.balancer(&own, balancer);
         }
     }
+
+    fn node(&mut self, topology: &Labels, node: &NodeStatus) {
+        let mut own = topology.clone();
+        own.extend([("node", node.name.clone()), ("kind", node.kind.to_owned())]);
+        if let Some(pile) = &node.pile {
+            self.pile(&own, pile);
+        }
+        for (metric, count) in [
+            (table::NODE_BOOKS, node.books),
+            (table::NODE_CARTS, node.carts),
+            (table::NODE_WAITS, node.waits),
+            (table::NODE_RESTARTS, node.restarts),
+            (table::NODE_FAILURES, node.failed),
+            (table::NODE_DEAD, node.dead),
+        ] {
+            self.add(metric, &own, &[], Value::Counter(count));
+        }
+        self.add(table::NODE_BUSY, &own, &[], Value::Seconds(node.busy_s));
+        for (metric, time) in
+            [(table::NODE_IDLE, node.idle_s), (table::NODE_BLOCKED, node.blocked_s)]
+        {
+            if let Some(time) = time {
+                self.add(metric, &own, &[], Value::Seconds(time));
+            }
+        }
+        if matches!(node.kind, "crew" | "relay" | "incinerator") {
+            self.add(table::NODE_PAUSED, &own, &[], Value::flag(node.paused.is_some()));
+        }
+    }
+
+    fn pile(&mut self, own: &Labels, pile: &PileStatus) {
+        for (state, books) in [
+            ("ready", pile.ready),
+            ("delayed", pile.delayed),
+            ("leased", pile.leased),
+            ("stored", pile.stored),
+        ] {
+            self.add(table::PILE_BOOKS, own, &[state], Value::Gauge(books as f64));
+        }
+        if let Some(most) = pile.capacity {
+            self.add(table::PILE_CAPACITY, own, &[], Value::Gauge(most as f64));
+        }
+        let oldest = pile.oldest_s.unwrap_or(0.0);
+        self.add(table::PILE_OLDEST, own, &[], Value::Gauge(oldest));
+    }
+}
+
+/// Number of labels besides `topology`.
+fn own_labels(labels: &Labels) -> usize {
+    labels.iter().filter(|(label, _)| *label != "topology").count()
 }
 
 #[cfg(feature = "http")]
 impl Families {
     fn served(&mut self, requester: &str, served: super::served::Served) {
-        let own = [("requester", requester)];
-        self.add(
-            "gopherworks_http_connections",
-            "Open connections",
-            &own,
-            Value::Gauge(served.connections as f64),
-        );
-        let counters = [
-            (
-                "gopherworks_http_malformed_requests",
-                "Requests that are not HTTP, logged at level debug",
-                served.malformed,
-            ),
-            (
-                "gopherworks_http_slow_clients",
-                "Connections cut because their client was too slow",
-                served.slow,
-            ),
-        ];
-        for (metric, help, count) in counters {
-            self.add(metric, help, &own, Value::Counter(count));
-        }
+        let own = vec![("requester", requester.to_owned())];
+        let connections = Value::Gauge(served.connections as f64);
+        self.add(table::HTTP_CONNECTIONS, &own, &[], connections);
+        self.add(table::HTTP_MALFORMED, &own, &[], Value::Counter(served.malformed));
+        self.add(table::HTTP_SLOW, &own, &[], Value::Counter(served.slow));
     }
 }
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut families = Families::default();
+        let mut families = Families::new();
+        let mut named = Vec::new();
         for watched in self.0.iter() {
             #[cfg(feature = "http")]
             if let Some((requester, served)) = watched.served() {
                 families.served(&requester, served);
             }
             match watched.observe() {
-                Observation::Balancer { figures, restarts, times } => {
-                    families.balancer(&watched.name(), watched.is_ready(), &figures, restarts);
-                    families.times(&watched.name(), times);
+                Some(Observation::Balancer(state)) => {
+                    named.push(state.name.clone());
+                    families.balancer(&Labels::new(), *state);
                 }
-                Observation::Topology(report) => {
-                    families.topology(&report.topology, watched.is_ready(), &report);
+                Some(Observation::Topology(mut state)) => {
+                    // A balancer that is watched by itself is counted once.
+                    state.balancers.retain(|balancer| !named.contains(&balancer.name));
+                    families.topology(*state);
                 }
+                None => {}
             }
         }
-        families.0.iter().try_for_each(|family| family.write(&mut encoder))
+        families.write(&mut encoder)
     }
 }

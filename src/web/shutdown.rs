@@ -7,7 +7,7 @@ use actix_web::dev::{Server, ServerHandle};
 use gopherworks_balancer::figures::RequestCounts;
 use gopherworks_supervision::clock::Clock;
 
-use super::Endpoints;
+use super::Operations;
 use crate::report::Report;
 
 /// The final account of a balancer or topology.
@@ -34,9 +34,9 @@ impl Account {
     }
 }
 
-impl Endpoints {
+impl Operations {
     /// Runs `server` until it ends or the process gets SIGTERM, SIGINT or Ctrl-C, then shuts down
-    /// as [`Endpoints::shut_down`] does. A second signal stops at once and gives up what is in
+    /// as [`Operations::shut_down`] does. A second signal stops at once and gives up what is in
     /// flight. Build the server with `disable_signals()`, otherwise it stops before readiness
     /// fails.
     ///
@@ -77,7 +77,7 @@ impl Endpoints {
 
     /// Shuts down in order: `/health/ready` answers 503 for the grace period, the server accepts no
     /// further connection and finishes its requests within its own `shutdown_timeout`, balancers
-    /// and topologies drain within [`Endpoints::patience`]. Returns the accounts in the order of
+    /// and topologies drain within [`Operations::patience`]. Returns the accounts in the order of
     /// being added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
@@ -103,13 +103,18 @@ impl Endpoints {
         let mut accounts = Vec::new();
         // In the order of being added: callers before the balancers that they call.
         for watched in self.watched.iter() {
-            let patient = watched.end(until - clock.now());
+            let Some(patient) = watched.end(until - clock.now()) else {
+                continue;
+            };
             let account = tokio::select! {
                 biased;
-                account = patient => account,
-                () = self.hurried() => watched.end(Duration::ZERO).await,
+                account = patient => Some(account),
+                () = self.hurried() => match watched.end(Duration::ZERO) {
+                    Some(hurried) => Some(hurried.await),
+                    None => None,
+                },
             };
-            accounts.push(account);
+            accounts.extend(account);
         }
         accounts
     }
@@ -141,5 +146,5 @@ async fn told() {
     interrupted.await;
 }
 
-/// Default of [`Endpoints::patience`].
+/// Default of [`Operations::patience`].
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

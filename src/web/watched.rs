@@ -4,13 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use gopherworks_balancer::__private::BalancerCore;
 use gopherworks_balancer::BalancerHandle;
 use gopherworks_balancer::figures::{Buckets, Figures};
 use gopherworks_balancer::worker::Work;
+use gopherworks_pipeline::__private::Served;
 
 use super::shutdown::Account;
-use crate::report::Report;
-use crate::topology::RunningTopology;
+use crate::report::Ledger;
+use crate::topology::{NodeStatus, RunningTopology};
 
 /// A future that is not `Send`.
 pub(super) type Ending<'a> = Pin<Box<dyn Future<Output = Account> + 'a>>;
@@ -18,20 +20,74 @@ pub(super) type Ending<'a> = Pin<Box<dyn Future<Output = Account> + 'a>>;
 /// A balancer of any work, or a topology.
 pub(super) trait Watched: Send + Sync {
     fn name(&self) -> String;
+
     fn is_ready(&self) -> bool;
-    fn observe(&self) -> Observation;
+
+    /// `None` if it does not run yet, or no longer.
+    fn observe(&self) -> Option<Observation>;
+
+    /// The topology, while it runs.
+    fn topology(&self) -> Option<RunningTopology> {
+        None
+    }
+
     /// Counters of the HTTP server in front of it, with the requester's name.
     #[cfg(feature = "http")]
     fn served(&self) -> Option<(String, super::served::Served)> {
         None
     }
-    fn end(&self, within: Duration) -> Ending<'_>;
+
+    /// Ends it; `None` if it ends with something else.
+    fn end(&self, _within: Duration) -> Option<Ending<'_>> {
+        None
+    }
 }
 
 /// A snapshot of a balancer or a topology.
 pub(super) enum Observation {
-    Balancer { figures: Box<Figures>, restarts: u64, times: [Buckets; 2] },
-    Topology(Box<Report>),
+    Balancer(Box<BalancerState>),
+    Topology(Box<TopologyState>),
+}
+
+/// A balancer's state, for its metrics.
+pub(crate) struct BalancerState {
+    pub(crate) name: String,
+    pub(crate) ready: bool,
+    pub(crate) figures: Figures,
+    pub(crate) restarts: u64,
+    /// Histograms of the response and the waiting time.
+    pub(crate) times: [Buckets; 2],
+}
+
+impl BalancerState {
+    pub(crate) fn of(core: &BalancerCore<Served>) -> Self {
+        Self {
+            name: core.name.to_string(),
+            ready: core.is_ready(),
+            figures: core.figures(),
+            restarts: core.restarts(),
+            times: core.buckets(),
+        }
+    }
+}
+
+/// A topology's state, for its metrics.
+pub(crate) struct TopologyState {
+    pub(crate) name: String,
+    pub(crate) ready: bool,
+    pub(crate) ledger: Ledger,
+    pub(crate) restarts: u64,
+    pub(crate) nodes: Vec<NodeStatus>,
+    pub(crate) balancers: Vec<BalancerState>,
+    /// The store of durable piles, if there is one.
+    pub(crate) store: Option<StoreState>,
+}
+
+/// A store's state, for its metrics.
+pub(crate) struct StoreState {
+    pub(crate) up: bool,
+    pub(crate) unconfirmed: usize,
+    pub(crate) commits: Buckets,
 }
 
 impl<W: Work> Watched for BalancerHandle<W> {
@@ -43,19 +99,21 @@ impl<W: Work> Watched for BalancerHandle<W> {
         self.is_ready()
     }
 
-    fn observe(&self) -> Observation {
-        Observation::Balancer {
-            figures: Box::new(self.figures()),
+    fn observe(&self) -> Option<Observation> {
+        Some(Observation::Balancer(Box::new(BalancerState {
+            name: self.name().to_owned(),
+            ready: self.is_ready(),
+            figures: self.figures(),
             restarts: self.restarts(),
             times: self.buckets(),
-        }
+        })))
     }
 
-    fn end(&self, within: Duration) -> Ending<'_> {
-        Box::pin(async move {
+    fn end(&self, within: Duration) -> Option<Ending<'_>> {
+        Some(Box::pin(async move {
             let figures = self.shut_down(within).await;
             Account::Balancer { name: self.name().to_owned(), counts: figures.counts }
-        })
+        }))
     }
 }
 
@@ -77,25 +135,32 @@ impl Watched for ServedBalancer {
         !self.0.is_closing() && self.0.to().is_ready()
     }
 
-    fn observe(&self) -> Observation {
-        let core = self.0.to();
-        Observation::Balancer {
-            figures: Box::new(core.figures()),
-            restarts: core.restarts(),
-            times: core.buckets(),
-        }
+    fn observe(&self) -> Option<Observation> {
+        Some(Observation::Balancer(Box::new(BalancerState::of(self.0.to()))))
     }
 
     fn served(&self) -> Option<(String, super::served::Served)> {
         Some((self.0.name().to_string(), self.1.now()))
     }
+}
 
-    fn end(&self, _: Duration) -> Ending<'_> {
-        let core = self.0.to();
-        Box::pin(async move {
-            core.quiet().await;
-            Account::Balancer { name: core.name.to_string(), counts: core.figures().counts }
-        })
+/// A topology whose own server observes it.
+#[cfg(feature = "http")]
+impl Watched for std::sync::Arc<crate::topology::TopologyLink> {
+    fn name(&self) -> String {
+        crate::topology::TopologyLink::name(self).to_owned()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.get().is_some_and(|running| running.is_ready())
+    }
+
+    fn observe(&self) -> Option<Observation> {
+        Some(Observation::Topology(Box::new(self.get()?.state())))
+    }
+
+    fn topology(&self) -> Option<RunningTopology> {
+        self.get()
     }
 }
 
@@ -105,14 +170,18 @@ impl Watched for RunningTopology {
     }
 
     fn is_ready(&self) -> bool {
-        self.is_running() && !self.is_store_down()
+        self.is_ready()
     }
 
-    fn observe(&self) -> Observation {
-        Observation::Topology(Box::new(self.snapshot()))
+    fn observe(&self) -> Option<Observation> {
+        Some(Observation::Topology(Box::new(self.state())))
     }
 
-    fn end(&self, within: Duration) -> Ending<'_> {
-        Box::pin(async move { Account::Topology(Box::new(self.drain(Some(within)).await)) })
+    fn topology(&self) -> Option<RunningTopology> {
+        Some(self.clone())
+    }
+
+    fn end(&self, within: Duration) -> Option<Ending<'_>> {
+        Some(Box::pin(async move { Account::Topology(Box::new(self.drain(Some(within)).await)) }))
     }
 }

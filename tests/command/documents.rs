@@ -120,13 +120,14 @@ const NOT_RUN: [(&str, &str); 13] = [
 ];
 
 /// Replacements for paths of the reader, and for what would take long.
-const STANDS_FOR: [(&str, &str); 11] = [
+const STANDS_FOR: [(&str, &str); 12] = [
     ("cargo run --release --", "gopherworks"),
     ("/srv/in", "in"),
     ("/srv/out", "out"),
     ("FILE", "config/chaos/four-gophers.toml"),
     ("--seeds 1000", "--seeds 2"),
     ("--schedules 10", "--schedules 2"),
+    ("--for 60s --operations", "--for 1s --operations=127.0.0.1:0"),
     ("--for 60s", "--for 1s"),
     ("--for 20s", "--for 1s"),
     ("--seeds 2 --service", "--seeds 1 --service"),

@@ -12,6 +12,8 @@ mod documents;
 mod graph;
 #[cfg(feature = "http")]
 mod keys;
+#[cfg(feature = "http")]
+mod operations;
 mod output_folders;
 #[cfg(feature = "sqlite")]
 mod piles;

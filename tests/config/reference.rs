@@ -11,6 +11,8 @@ fn the_pages_are_current() {
     for (page, command, current) in [
         ("config", "schema --format markdown", reference(&Catalog::standard())),
         ("diagnostics", "explain", diagnostics()),
+        #[cfg(feature = "actix-web")]
+        ("metrics", "schema --format metrics", gopherworks::web::metrics_reference()),
     ] {
         let page = format!("docs/reference/{page}.md");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&page);

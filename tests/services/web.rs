@@ -14,7 +14,7 @@ use gopherworks::balancer::policy::WhenFull;
 use gopherworks::balancer::worker::Work;
 use gopherworks::balancer::{Balancer, BalancerHandle, CallError};
 use gopherworks::supervision::clock::Clock;
-use gopherworks::web::{Account, Endpoints, Refused};
+use gopherworks::web::{Account, Operations, Refused};
 use gopherworks::{Book, Catalog, Topology, TopologyConfig};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
@@ -44,7 +44,7 @@ async fn gated(name: &str) -> (BalancerHandle<Gated>, Arc<Semaphore>) {
 }
 
 /// The answer to a GET of these endpoints.
-async fn get(endpoints: &Endpoints, path: &str) -> (StatusCode, String) {
+async fn get(endpoints: &Operations, path: &str) -> (StatusCode, String) {
     let app =
         test::init_service(App::new().service(web::scope("/ops").configure(endpoints.routes())))
             .await;
@@ -65,7 +65,7 @@ fn sample(metrics: &str, name: &str) -> f64 {
 #[actix_web::test]
 async fn metrics_and_snapshot_say_what_has_happened() {
     let (balancer, gate) = gated("desk").await;
-    let endpoints = Endpoints::new().balancer(&balancer);
+    let endpoints = Operations::new().balancer(&balancer);
     assert_eq!(get(&endpoints, "/health/live").await.0, StatusCode::OK);
     assert_eq!(get(&endpoints, "/health/ready").await.0, StatusCode::OK);
     gate.add_permits(3);
@@ -128,7 +128,7 @@ async fn metrics_and_snapshot_say_what_has_happened() {
 #[actix_web::test]
 async fn everything_is_read_only() {
     let (balancer, _gate) = gated("desk").await;
-    let endpoints = Endpoints::new().balancer(&balancer);
+    let endpoints = Operations::new().balancer(&balancer);
     let app = test::init_service(App::new().configure(endpoints.routes())).await;
     for path in ["/health/live", "/health/ready", "/metrics", "/snapshot"] {
         for method in ["POST", "PUT", "DELETE", "PATCH"] {
@@ -145,7 +145,7 @@ async fn everything_is_read_only() {
 #[actix_web::test]
 async fn an_applications_own_registry_has_all_of_it() {
     let (balancer, _gate) = gated("desk").await;
-    let endpoints = Endpoints::new().balancer(&balancer);
+    let endpoints = Operations::new().balancer(&balancer);
     let mut registry = Registry::default();
     let logins: Counter = Counter::default();
     registry.register("logins", "Logins", logins.clone());
@@ -161,7 +161,7 @@ async fn an_applications_own_registry_has_all_of_it() {
 async fn it_is_not_ready_without_workers_nor_while_it_ends() {
     let (balancer, gate) = gated("desk").await;
     let (other, _gate) = gated("other").await;
-    let endpoints = Endpoints::new().balancer(&balancer).balancer(&other);
+    let endpoints = Operations::new().balancer(&balancer).balancer(&other);
     assert!(endpoints.is_ready());
     let call = balancer.try_start(1).expect("room");
     let drained = actix_rt::spawn({
@@ -189,7 +189,7 @@ async fn it_is_not_ready_without_workers_nor_while_it_ends() {
             .ok_or_else(|| Failure::transient("not today"))
     });
     let mortal = mortal.name("mortal").start().await.expect("it starts");
-    let endpoints = Endpoints::new().balancer(&mortal);
+    let endpoints = Operations::new().balancer(&mortal);
     alive.store(false, std::sync::atomic::Ordering::SeqCst);
     assert!(mortal.call(13).await.is_err());
     while mortal.is_ready() {
@@ -228,7 +228,7 @@ async fn refusals_tell_clients_what_to_do_and_nothing_else() {
 async fn names_are_told_apart() {
     let (one, _gate) = gated("desk").await;
     let (two, _gate) = gated("desk").await;
-    let _ = Endpoints::new().balancer(&one).balancer(&two);
+    let _ = Operations::new().balancer(&one).balancer(&two);
 }
 
 #[actix_web::test]
@@ -247,7 +247,7 @@ async fn the_end_comes_in_order_and_with_an_account() {
         assert!(book.await.is_some());
     }
     let endpoints =
-        Endpoints::new().balancer(&balancer).topology(&running).grace(Duration::from_millis(20));
+        Operations::new().balancer(&balancer).topology(&running).grace(Duration::from_millis(20));
     let (_, snapshot) = get(&endpoints, "/snapshot").await;
     let snapshot: Value = serde_json::from_str(&snapshot).expect("JSON");
     assert_eq!(snapshot["topologies"][0]["ledger"]["burned"], 2);
@@ -310,7 +310,7 @@ async fn the_end_comes_in_order_and_with_an_account() {
 #[actix_web::test]
 async fn hosts_are_checked_where_the_application_says_so() {
     let (balancer, _gate) = gated("hosts").await;
-    let open = Endpoints::new().balancer(&balancer);
+    let open = Operations::new().balancer(&balancer);
     let closed = open.clone().hosts(["ops.example"]);
     for (endpoints, foreign) in
         [(&open, StatusCode::OK), (&closed, StatusCode::MISDIRECTED_REQUEST)]
@@ -341,7 +341,7 @@ async fn a_second_signal_does_not_wait_for_the_grace() {
     // From now on the signal does not end the process.
     let _heard = signal(SignalKind::terminate()).expect("a signal");
     let terminate = || kill_process(getpid(), Signal::TERM).expect("it is this process");
-    let endpoints = Endpoints::new().grace(Duration::from_secs(3600));
+    let endpoints = Operations::new().grace(Duration::from_secs(3600));
     let server = HttpServer::new(App::new).workers(1).disable_signals();
     let server = server.bind(("127.0.0.1", 0)).expect("a port").run();
     let (of, ended) = (endpoints.clone(), Rc::new(Cell::new(false)));

@@ -6,6 +6,7 @@ mod faults;
 mod feeding;
 mod inline_runs;
 mod joined;
+mod nodes;
 mod paused_crews;
 mod poison;
 mod random_designs;

@@ -226,11 +226,16 @@ impl PipelineContext {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// True once [`PipelineContext::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// True if the leased book at `index` should go back to its source, or to a pile that keeps it
     /// for the next run, instead of being started. A source gets no book with an earlier attempt,
     /// since it knows nothing of the attempt.
     pub(crate) fn takes_back(&self, lease: &Lease, index: usize) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.is_draining()
             && (self.custody.keeps(lease.pile())
                 || lease.note(index).is_untouched() && self.custody.recalls(lease.pile()))
     }

@@ -89,6 +89,8 @@ pub struct PileCounts {
     pub ready: usize,
     /// Leased books.
     pub leased: usize,
+    /// Those of the ready ones that may not be leased yet.
+    pub delayed: usize,
     /// Leases on their way back that the pile has not collected yet.
     pub inbox: usize,
     /// Books for which space is reserved.

@@ -97,7 +97,8 @@ codes! {
     TooFewWorkers "too-few-workers",
     /// Requests are executed more than once although the balancer is not `idempotent`.
     NotIdempotent "not-idempotent",
-    /// A server would be reachable from other machines without `public = true`.
+    /// A server would be reachable from other machines without `public = true`; the one of
+    /// `[operations]` also without a `token`.
     PublicAddress "public-address",
     /// Two incinerators write to the same file.
     SharedOutput "shared-output",

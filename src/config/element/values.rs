@@ -8,7 +8,7 @@ use gopherworks_supervision::clock::Time;
 use serde_json::json;
 
 use super::super::diagnostic::Code;
-use super::super::elements::{KindConfig, ReplicateConfig, SecretUrl};
+use super::super::elements::{KindConfig, ReplicateConfig, Secret};
 use super::super::json_schema::parts;
 use super::super::options;
 use super::super::suggestions::nearest;
@@ -30,17 +30,30 @@ impl Element for bool {
     }
 }
 
-impl Element for SecretUrl {
-    type Value = SecretUrl;
-    const TYPE: Type = Type::Other("URL", parts::text);
+/// Secrets, each with its name on the reference page.
+macro_rules! secrets {
+    ($($name:ty: $what:literal;)*) => {$(
+        impl Element for $name {
+            type Value = Secret;
+            const TYPE: Type = Type::Other($what, parts::text);
 
-    fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<SecretUrl> {
-        verbatim(reading, item).map(SecretUrl::from)
-    }
+            fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<Secret> {
+                verbatim(reading, item).map(Secret::from)
+            }
 
-    fn show(_: &SecretUrl) -> Json {
-        json!("...")
-    }
+            fn show(_: &Secret) -> Json {
+                json!("...")
+            }
+        }
+    )*};
+}
+
+/// A URL that may contain a password.
+pub(crate) struct Url;
+
+secrets! {
+    Secret: "secret";
+    Url: "URL";
 }
 
 macro_rules! whole {

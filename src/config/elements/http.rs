@@ -22,8 +22,8 @@ pub struct HttpConfig {
     /// Path prefix of the requests that are served; others are answered 404.
     #[key(as = UrlPath, default = "/".to_owned())]
     pub path: String,
-    /// Path prefix of the endpoints for health, metrics and a snapshot, such as "/admin". Without
-    /// it there are none.
+    /// Path prefix of the endpoints for operators, such as "/admin": those of `[operations]`.
+    /// Without it there are none.
     #[key(as = UrlPath)]
     pub admin: Option<String>,
     /// Most bytes of a request's body.

@@ -1,10 +1,9 @@
 //! `[store]`: where piles are kept, so that they survive the process.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Text;
+use super::{Secret, Text, Url};
 use crate::config::element::Element;
 
 /// An engine that keeps piles.
@@ -21,7 +20,8 @@ pub enum StoreConfig {
     Postgres {
         /// The database, such as `"postgres://user@host/works"` or `"${env.DATABASE_URL}"`. On
         /// another host TLS is required, and verified. Messages never contain it.
-        url: SecretUrl,
+        #[key(as = Url)]
+        url: Secret,
         /// The schema that has the tables; it is created. Stores in different schemas share
         /// nothing.
         #[key(as = Text, default = "gopherworks".to_owned())]
@@ -41,7 +41,8 @@ pub enum StoreConfig {
     Jetstream {
         /// The servers, such as `"nats://user:password@host:4222"`, several separated by commas.
         /// Beyond this host TLS is required, and verified. Messages never contain it.
-        url: SecretUrl,
+        #[key(as = Url)]
+        url: Secret,
         /// How many servers keep the books: by default as many as before, and 1 at first.
         #[key(min = 1, max = 5, because = "1 to 5 servers keep a stream")]
         replicas: Option<u32>,
@@ -59,33 +60,6 @@ pub enum StoreConfig {
         #[key(as = Text)]
         works: String,
     },
-}
-
-/// A URL that may contain a password: `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretUrl(String);
-
-impl SecretUrl {
-    /// The URL itself, for the driver.
-    #[cfg_attr(
-        not(any(feature = "jetstream", feature = "postgres")),
-        allow(dead_code, reason = "only the driver needs it")
-    )]
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<T: Into<String>> From<T> for SecretUrl {
-    fn from(url: T) -> Self {
-        Self(url.into())
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a URL")
-    }
 }
 
 /// Where the books of one pile are kept.

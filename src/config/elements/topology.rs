@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     BalancerConfig, Copies, CrewConfig, DumpConfig, ExecutionConfig, ExpectConfig, FaultConfig,
-    IncineratorConfig, ModelConfig, Name, PileConfig, RelayConfig, RequesterConfig, StoreConfig,
-    SupervisionConfig,
+    IncineratorConfig, ModelConfig, Name, OperationsConfig, PileConfig, RelayConfig,
+    RequesterConfig, StoreConfig, SupervisionConfig,
 };
 use crate::config::Code;
 use crate::config::element::{
@@ -72,6 +72,9 @@ pub struct TopologyConfig {
     /// its options. Without it they are in memory. `simulate`, `validate` and `graph` never open
     /// it.
     pub store: Option<StoreConfig>,
+    /// A server of health, metrics and the state of the run, for operators. Without it there is
+    /// none, unless the command says `--operations`.
+    pub operations: Option<OperationsConfig>,
     /// How the topology is executed.
     #[key(default)]
     pub execution: ExecutionConfig,

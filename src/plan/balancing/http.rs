@@ -1,7 +1,6 @@
 //! Checks and plans requesters that serve HTTP.
 
-use std::net::SocketAddr;
-
+use super::super::servers;
 use super::Validator;
 use crate::config::Code;
 use crate::config::elements::HttpConfig;
@@ -13,21 +12,8 @@ pub(super) fn check(validator: &mut Validator<'_>, name: &str, http: &HttpConfig
             validator.error(Code::MissingFeature, &path("kind"), "this build can't serve HTTP");
         validator.report(mistake.help("build it with the feature `http`"));
     }
-    match http.listen.parse::<SocketAddr>() {
-        Ok(address) if !address.ip().is_loopback() && !http.public => {
-            let message = format!("{address} is reachable from other machines");
-            let mistake = validator.error(Code::PublicAddress, &path("listen"), message);
-            validator.report(mistake.help(
-                "set `public = true` if that is intended; 127.0.0.1 accepts only this machine",
-            ));
-        }
-        Ok(_) => {}
-        Err(_) => {
-            let message = format!("`{}` is not an address with a port", http.listen);
-            let mistake = validator.error(Code::InvalidValue, &path("listen"), message);
-            validator.report(mistake.help("write it like \"127.0.0.1:8080\""));
-        }
-    }
+    let help = "set `public = true` if that is intended; 127.0.0.1 accepts only this machine";
+    servers::listens(validator, &path("listen"), &http.listen, http.public, help);
     let admin = http.admin.as_deref();
     for (key, value) in [("path", Some(http.path.as_str())), ("admin", admin)] {
         let right = value.is_none_or(|value| value.starts_with('/'));
@@ -45,15 +31,7 @@ pub(super) fn check(validator: &mut Validator<'_>, name: &str, http: &HttpConfig
         "this is not a valid header name",
     );
     methods(validator, name, http);
-    let is_host = |host: &String| {
-        host == "*"
-            || !(host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@*".contains(c)))
-    };
-    if let Some(wrong) = http.hosts.iter().find(|host| !is_host(host)) {
-        let mistake =
-            validator.error(Code::InvalidValue, &path("hosts"), format!("`{wrong}` is not a host"));
-        validator.report(mistake.help("write names like \"ops.example\", or \"*\" for any"));
-    }
+    servers::hosts(validator, &path("hosts"), &http.hosts);
 }
 
 fn methods(validator: &mut Validator<'_>, name: &str, http: &HttpConfig) {

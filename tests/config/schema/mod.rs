@@ -173,6 +173,9 @@ fn every_default_is_what_the_loader_takes() {
             let empty = format!("balancers.front.{table} = {{}}");
             lay(&mut tree, self::table(&empty));
         }
+        if keys[0] == "operations" {
+            lay(&mut tree, self::table("operations = {}"));
+        }
         let without = load(&tree).expect("a right design").config;
         lay(&mut tree, over);
         let with = load(&tree).unwrap_or_else(|mistakes| panic!("{path}: {mistakes}"));

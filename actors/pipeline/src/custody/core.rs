@@ -371,12 +371,19 @@ impl Custody {
         PileCounts {
             ready: shelf.ready(),
             leased: shelf.leased(),
+            delayed: shelf.delayed(),
             inbox: own.waiting.load(Ordering::Acquire),
             reserved: shelf.reserved(),
             next_due: shelf.next_due(),
             late: shelf.late(),
             keeps: self.keeps(pile),
         }
+    }
+
+    /// Positions of the first book of `pile` that may be leased, if there is one, and of the next
+    /// book to be stored.
+    pub fn positions(&self, pile: PileKey) -> (Option<u64>, u64) {
+        self.shelf(pile).positions()
     }
 
     /// A consistent account of all books.

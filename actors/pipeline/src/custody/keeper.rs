@@ -18,6 +18,7 @@ mod receipts;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod times;
 
 pub(crate) use answer::{Stored, Unfit};
 pub(crate) use change::{Arrived, BookIds, Change, Known, RefusedOffer, Then};

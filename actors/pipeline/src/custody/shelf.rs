@@ -2,6 +2,7 @@
 //! clocks or locks.
 
 mod fence;
+mod look;
 mod recall;
 mod recover;
 mod window;
@@ -158,11 +159,6 @@ impl Shelf {
     /// True if a book is delayed: only then does [`Shelf::lease`] need the time.
     pub fn is_delaying(&self) -> bool {
         !self.delayed.is_empty()
-    }
-
-    /// When the first delayed book may be leased again.
-    pub fn next_due(&self) -> Option<Time> {
-        self.delayed.keys().next().map(|(due, _)| *due)
     }
 
     /// True if `books` of `bytes` in total fit now. An empty shelf admits any amount, even above

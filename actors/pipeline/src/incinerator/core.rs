@@ -12,6 +12,7 @@ use crate::book::{Book, BookId};
 use crate::burn::Burn;
 use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
+use crate::crew::queue::CrewQueue;
 use crate::custody::lease::{Lease, LeaseVerdict};
 use crate::custody::{HolderId, Settled};
 use crate::pause::Pause;
@@ -249,6 +250,13 @@ impl IncineratorCore {
     /// Number of parked carts.
     pub fn parked(&self) -> usize {
         lock(&self.waiting).len()
+    }
+
+    /// Number of parked carts of one crew.
+    pub fn parked_of(&self, crew: &CrewQueue) -> usize {
+        let waiting = lock(&self.waiting);
+        let own = waiting.iter().filter(|cart| std::ptr::eq(&**cart.queue(), crew));
+        own.map(|cart| cart.body().carts()).sum()
     }
 
     /// Returns parked carts to their crews; for the end of a run.

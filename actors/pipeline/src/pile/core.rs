@@ -12,6 +12,7 @@ use super::{Look, Pile};
 use crate::book::Book;
 use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
+use crate::crew::queue::CrewQueue;
 use crate::custody::outcomes::Awaited;
 use crate::custody::{PileCounts, PileFull, PileKey};
 use crate::feeder::{Fed, FeederCore};
@@ -217,6 +218,16 @@ impl PileCore {
     pub fn parked(&self) -> (usize, usize) {
         let gate = self.gate();
         (gate.takers.len(), gate.givers.len())
+    }
+
+    /// Parked carts of one crew: (waiting for books, waiting for space).
+    pub fn parked_of(&self, crew: &CrewQueue) -> (usize, usize) {
+        let carts = |parked: &VecDeque<Cart>| -> usize {
+            let own = parked.iter().filter(|cart| std::ptr::eq(&**cart.queue(), crew));
+            own.map(|cart| cart.body().carts()).sum()
+        };
+        let gate = self.gate();
+        (carts(&gate.takers), carts(&gate.givers))
     }
 
     /// Its source, if it has one. The copies of a pile share one.

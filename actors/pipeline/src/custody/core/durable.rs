@@ -16,6 +16,7 @@ use crate::custody::outcomes::Awaited;
 use crate::custody::shelf::Shelf;
 use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
 use crate::store::{Account, Checkpoint, Receipt};
+use gopherworks_balancer::figures::Buckets;
 use gopherworks_supervision::clock::Clock;
 
 /// Resolves when the books are stored or refused, or to an error if the run ends before that.
@@ -121,6 +122,11 @@ impl Custody {
     /// Number of books whose latest changes are not stored.
     pub fn unconfirmed(&self) -> usize {
         self.journal().map_or(0, |journal| journal.unconfirmed())
+    }
+
+    /// How long the commits of the store took, if there is one.
+    pub fn commit_times(&self) -> Option<Buckets> {
+        self.journal().map(|journal| journal.commits().buckets())
     }
 
     /// Ends the keeper and closes the store.

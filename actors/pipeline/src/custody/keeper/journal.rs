@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::change::Change;
 use super::core::{Core, Limits, Next, Setback};
 use super::receipts::{Leases, Receipts};
+use super::times::Times;
 use crate::book::BookId;
 use crate::custody::PileKey;
 use crate::store::{Account, Backend, PileName, Promises, Receipt};
@@ -42,6 +43,7 @@ pub(crate) struct Journal {
     /// By pile: its name in the store.
     names: Vec<PileName>,
     backend: Arc<dyn Backend>,
+    commits: Times,
     clock: Clock,
 }
 
@@ -130,8 +132,14 @@ impl Journal {
             kept,
             names,
             backend,
+            commits: Times::default(),
             clock,
         }
+    }
+
+    /// How long commits took.
+    pub(crate) fn commits(&self) -> &Times {
+        &self.commits
     }
 
     /// The store that changes are written to.

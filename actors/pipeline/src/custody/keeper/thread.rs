@@ -4,12 +4,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::answer::Answer;
+use super::batch::Batch;
 use super::core::Setback;
 use super::journal::{Journal, Work};
 use crate::book::BookId;
 use crate::custody::{Custody, PileKey};
 use crate::store::{Committed, Receipt, Reply, StoreError};
 use gopherworks_supervision::__private::guarded;
+use gopherworks_supervision::clock::Stopwatch;
 use gopherworks_supervision::failure::Failure;
 
 /// Pauses of a store that can't be reached, as it says itself, are no longer than this.
@@ -110,7 +112,7 @@ impl Keeper {
             };
             let committed = synced.and_then(|()| match batch.is_empty() {
                 true => Ok(Committed::default()),
-                false => self.on(self.journal.backend().commit(batch.commit.clone())),
+                false => self.commit(&batch),
             });
             let answer = match committed {
                 Ok(answers) => batch.answered(answers).map_err(|failed| *failed),
@@ -133,6 +135,13 @@ impl Keeper {
         if let Err(error) = self.on(self.journal.backend().close()) {
             log::warn!("closing the store: {error}");
         }
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let began = Stopwatch::start();
+        let committed = self.on(self.journal.backend().commit(batch.commit.clone()));
+        self.journal.commits().took(began.elapsed());
+        committed
     }
 
     /// Waits for an answer of the store; meanwhile gives up leases that end.

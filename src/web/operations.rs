@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actix_web::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, guard};
 use gopherworks_balancer::BalancerHandle;
-use gopherworks_balancer::figures::{Figures, Tail};
+use gopherworks_balancer::figures::Tail;
 use gopherworks_balancer::worker::Work;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::shutdown::PATIENCE;
-use super::watched::{Observation, Watched};
+use super::watched::{BalancerState, Observation, Watched};
 use crate::topology::RunningTopology;
 
 /// Health, metrics and snapshots of balancers and topologies, for an actix-web application. Clones
@@ -28,7 +30,7 @@ use crate::topology::RunningTopology;
 /// It holds handles, so its balancers and topologies live at least until it is dropped or shut
 /// down.
 #[derive(Clone)]
-pub struct Endpoints {
+pub struct Operations {
     pub(super) watched: Arc<Vec<Box<dyn Watched>>>,
     registry: Option<Arc<Registry>>,
     closing: Arc<AtomicBool>,
@@ -37,22 +39,52 @@ pub struct Endpoints {
     /// True once the shutdown should no longer wait.
     pub(super) hurry: watch::Sender<bool>,
     hosts: Option<Hosts>,
+    access: Access,
 }
 
-impl fmt::Debug for Endpoints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.watched.iter().map(|watched| watched.name()).collect();
-        f.debug_struct("Endpoints").field("of", &names).finish()
+/// What requests need to get.
+#[derive(Clone, Default)]
+struct Access {
+    /// SHA-256 of the token, which hides its length from those that measure the comparison.
+    token: Option<[u8; 32]>,
+    /// Everything but health requires the token.
+    is_closed: bool,
+}
+
+impl Access {
+    /// True if the request sends the token.
+    fn is_trusted(&self, request: &HttpRequest) -> bool {
+        let sent = request.headers().get(AUTHORIZATION).and_then(|sent| sent.to_str().ok());
+        let token = sent.and_then(|sent| {
+            let (scheme, token) = sent.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        });
+        self.token.is_some() && token.map(digest) == self.token
     }
 }
 
-impl Default for Endpoints {
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Marks the response of a stream, which lasts.
+#[cfg(feature = "http")]
+pub(crate) struct Streamed;
+
+impl fmt::Debug for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.watched.iter().map(|watched| watched.name()).collect();
+        f.debug_struct("Operations").field("of", &names).finish()
+    }
+}
+
+impl Default for Operations {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Endpoints {
+impl Operations {
     /// Creates endpoints without balancers and topologies.
     pub fn new() -> Self {
         Self {
@@ -63,6 +95,7 @@ impl Endpoints {
             patience: PATIENCE,
             hurry: watch::Sender::new(false),
             hosts: None,
+            access: Access::default(),
         }
     }
 
@@ -79,7 +112,7 @@ impl Endpoints {
     /// Adds a topology.
     ///
     /// # Panics
-    /// As [`Endpoints::balancer`].
+    /// As [`Operations::balancer`].
     #[must_use]
     pub fn topology(self, running: &RunningTopology) -> Self {
         self.with(Box::new(running.clone()))
@@ -95,6 +128,24 @@ impl Endpoints {
     ) -> Self {
         let served = self.with(Box::new(super::watched::ServedBalancer(asker.clone(), counts)));
         Self { hosts: Some(hosts), ..served }
+    }
+
+    /// Adds the topology of a server of its own.
+    #[cfg(feature = "http")]
+    pub(crate) fn linked(self, topology: Arc<crate::topology::TopologyLink>) -> Self {
+        self.with(Box::new(topology))
+    }
+
+    /// Applies `[operations]`, for requests whose host is one of `hosts`.
+    #[cfg(feature = "http")]
+    pub(crate) fn configured(
+        self,
+        config: &crate::config::elements::OperationsConfig,
+        hosts: Hosts,
+    ) -> Self {
+        let token = config.token.as_ref().map(|token| digest(token.reveal()));
+        let access = Access { token, is_closed: config.public };
+        Self { hosts: Some(hosts), access, ..self }
     }
 
     /// # Panics
@@ -113,8 +164,8 @@ impl Endpoints {
         self
     }
 
-    /// Makes `/metrics` show the application's registry, which must contain [`Endpoints::metrics`],
-    /// instead of a registry of its own.
+    /// Makes `/metrics` show the application's registry, which must contain
+    /// [`Operations::metrics`], instead of a registry of its own.
     #[must_use]
     pub fn registry(mut self, registry: Arc<Registry>) -> Self {
         self.registry = Some(registry);
@@ -147,6 +198,14 @@ impl Endpoints {
         self
     }
 
+    /// Shows the bodies of books to requests that send this token as `Authorization: Bearer`.
+    /// Default: no request sees them.
+    #[must_use]
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.access.token = Some(digest(token.as_ref()));
+        self
+    }
+
     /// The metrics, for a registry of the application:
     /// `registry.register_collector(Box::new(endpoints.metrics()))`. Values are read when the
     /// registry is encoded.
@@ -161,13 +220,33 @@ impl Endpoints {
             && self.watched.iter().all(|watched| watched.is_ready())
     }
 
+    /// Ends streams, and fails readiness.
+    #[cfg(feature = "http")]
+    pub(crate) fn close(&self) {
+        self.not_ready();
+    }
+
+    /// The refusal of a request from another host, or without the token that it needs.
+    fn refusal(&self, request: &HttpRequest) -> Option<HttpResponse> {
+        if let Some(refusal) = self.hosts.as_ref().and_then(|hosts| hosts.refusal(request)) {
+            return Some(refusal);
+        }
+        let is_health = request.path().rsplit_once("/health/").is_some();
+        let is_refused = self.access.is_closed && !is_health && !self.access.is_trusted(request);
+        is_refused.then(|| {
+            let mut refusal = HttpResponse::Unauthorized();
+            refusal.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            refusal.body("send the token of `[operations]` as `Authorization: Bearer`\n")
+        })
+    }
+
     pub(super) fn not_ready(&self) {
         self.closing.store(true, Ordering::Release);
     }
 
     /// The routes `/health/live`, `/health/ready`, `/metrics` and `/snapshot`, for
     /// `.configure(...)` of an application or a scope. They answer GET and HEAD, other methods get
-    /// 405; hosts are checked as in [`Endpoints::hosts`].
+    /// 405; hosts are checked as in [`Operations::hosts`].
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {
@@ -175,8 +254,7 @@ impl Endpoints {
                 let readable = guard::Any(guard::Get()).or(guard::Head());
                 let of = of.clone();
                 let shown = move |request: HttpRequest| {
-                    let refusal = of.hosts.as_ref().and_then(|hosts| hosts.refusal(&request));
-                    ready(refusal.unwrap_or_else(|| show(&of)))
+                    ready(of.refusal(&request).unwrap_or_else(|| show(&of)))
                 };
                 let route = web::route().guard(readable).to(shown);
                 config.service(web::resource(path).route(route));
@@ -185,7 +263,7 @@ impl Endpoints {
     }
 }
 
-type Show = fn(&Endpoints) -> HttpResponse;
+type Show = fn(&Operations) -> HttpResponse;
 
 /// Routes and their handlers.
 const ROUTES: [(&str, Show); 4] = [
@@ -195,11 +273,11 @@ const ROUTES: [(&str, Show); 4] = [
     ("/snapshot", snapshot),
 ];
 
-fn live(_: &Endpoints) -> HttpResponse {
+fn live(_: &Operations) -> HttpResponse {
     HttpResponse::Ok().body("live\n")
 }
 
-fn readiness(of: &Endpoints) -> HttpResponse {
+fn readiness(of: &Operations) -> HttpResponse {
     if of.is_ready() {
         return HttpResponse::Ok().body("ready\n");
     }
@@ -210,7 +288,7 @@ fn readiness(of: &Endpoints) -> HttpResponse {
     HttpResponse::ServiceUnavailable().body(out)
 }
 
-fn metrics(of: &Endpoints) -> HttpResponse {
+fn metrics(of: &Operations) -> HttpResponse {
     let mut out = String::new();
     let encoded = match &of.registry {
         Some(registry) => encode(&mut out, registry),
@@ -228,14 +306,13 @@ fn metrics(of: &Endpoints) -> HttpResponse {
     }
 }
 
-fn snapshot(of: &Endpoints) -> HttpResponse {
+fn snapshot(of: &Operations) -> HttpResponse {
     let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
     for watched in of.watched.iter() {
-        match watched.observe() {
-            Observation::Balancer { figures, restarts, .. } => {
-                balancers.push(balancer(&watched.name(), watched.is_ready(), &figures, restarts))
-            }
-            Observation::Topology(report) => topologies.push(json!(report)),
+        if let Some(running) = watched.topology() {
+            topologies.push(json!(running.snapshot()));
+        } else if let Some(Observation::Balancer(state)) = watched.observe() {
+            balancers.push(balancer(&state));
         }
     }
     HttpResponse::Ok().json(json!({
@@ -245,13 +322,14 @@ fn snapshot(of: &Endpoints) -> HttpResponse {
     }))
 }
 
-fn balancer(name: &str, ready: bool, figures: &Figures, restarts: u64) -> Value {
+fn balancer(state: &BalancerState) -> Value {
+    let figures = &state.figures;
     let counts = figures.counts;
     let tail = |tail: &Tail| json!(crate::report::TailReport::from(*tail));
     let workers = figures.loads.workers.iter().take(figures.workers);
     json!({
-        "name": name,
-        "ready": ready,
+        "name": state.name,
+        "ready": state.ready,
         "asked": counts.asked,
         "answered": counts.answered,
         "failed": counts.failed + counts.errors,
@@ -266,7 +344,7 @@ fn balancer(name: &str, ready: bool, figures: &Figures, restarts: u64) -> Value 
         "wasted": counts.wasted,
         "retried": counts.retried,
         "ejected": figures.ejected,
-        "restarts": restarts,
+        "restarts": state.restarts,
         "response": tail(&figures.response),
         "waited": tail(&figures.waited),
         "pending_mean": figures.loads.mean,

@@ -1,0 +1,89 @@
+//! Pure: how old the first book of a pile is, without a time in any book.
+//!
+//! Books have positions in their pile, which grow. From time to time the next position is marked;
+//! the first mark beyond a position tells when its book was there at the latest.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use gopherworks_supervision::clock::Time;
+
+/// Most marks kept. Beyond, every second one is dropped, so that an age is off by at most a
+/// hundredth, or by the pause between two marks.
+const MOST: usize = 256;
+
+/// Marks of one pile.
+#[derive(Debug, Default)]
+pub(super) struct Ages {
+    /// Times, each with the position that was next then.
+    marks: VecDeque<(Time, u64)>,
+}
+
+impl Ages {
+    /// Marks the `next` position; `first` is that of the first book, if there is one.
+    pub(super) fn mark(&mut self, now: Time, (first, next): (Option<u64>, u64)) {
+        let Some(first) = first else {
+            self.marks.clear();
+            return;
+        };
+        while self.marks.front().is_some_and(|(_, next)| *next <= first) {
+            self.marks.pop_front();
+        }
+        if self.marks.back().is_none_or(|(_, last)| *last < next) {
+            self.marks.push_back((now, next));
+        }
+        if self.marks.len() > MOST {
+            let mut at = 0;
+            self.marks.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
+        }
+    }
+
+    /// Least age of the first book.
+    pub(super) fn oldest(&self, now: Time) -> Option<Duration> {
+        self.marks.front().map(|(since, _)| now - *since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_age_is_that_of_the_first_book() {
+        let mut ages = Ages::default();
+        let at = |seconds: u32| Time::ZERO + SECOND * seconds;
+        let age = |ages: &Ages, seconds: u32| ages.oldest(at(seconds)).map(|age| age.as_secs());
+        ages.mark(at(0), (None, 0));
+        assert_eq!(age(&ages, 0), None);
+        ages.mark(at(1), (Some(0), 10));
+        ages.mark(at(2), (Some(0), 20));
+        ages.mark(at(5), (Some(0), 20));
+        assert_eq!(age(&ages, 5), Some(4), "nothing has left");
+        ages.mark(at(6), (Some(9), 20));
+        assert_eq!(age(&ages, 6), Some(5), "the last of the first ten is there");
+        ages.mark(at(7), (Some(10), 30));
+        assert_eq!(age(&ages, 7), Some(5), "the second ten came at 2");
+        ages.mark(at(8), (None, 30));
+        assert_eq!(age(&ages, 8), None);
+    }
+
+    #[test]
+    fn marks_are_bounded_and_the_first_one_stays() {
+        let mut ages = Ages::default();
+        for second in 0..10_000 {
+            ages.mark(Time::ZERO + SECOND * second, (Some(0), u64::from(second) + 1));
+            assert!(ages.marks.len() <= MOST);
+        }
+        let now = Time::ZERO + SECOND * 10_000;
+        assert_eq!(ages.oldest(now), Some(SECOND * 10_000));
+        // The book at 5,000 came at second 5,000.
+        ages.mark(now, (Some(5_000), 10_001));
+        let age = ages.oldest(now).map_or(0, |age| age.as_secs());
+        assert!((4_800..=5_000).contains(&age), "{age}");
+    }
+}

@@ -1,0 +1,82 @@
+//! States that no counter keeps are looked at from time to time: where carts wait, and which
+//! positions piles have reached. Books and carts pay nothing for it.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use gopherworks_pipeline::__private::Destination;
+use gopherworks_supervision::clock::Time;
+
+use super::ages::Ages;
+use super::inner::{Inner, RunningCrew};
+use super::running::RunningTopology;
+
+/// What was seen so far.
+#[derive(Default)]
+pub(super) struct Looks {
+    last: Option<Time>,
+    /// By pile.
+    ages: Vec<Ages>,
+    /// By crew.
+    waits: Vec<Waits>,
+}
+
+/// Time that a crew's carts have waited, each second in proportion to the carts that waited.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waits {
+    /// Empty, for books.
+    pub(super) idle: Duration,
+    /// Loaded, for space or for the incinerator.
+    pub(super) blocked: Duration,
+}
+
+impl Looks {
+    fn look(&mut self, inner: &Inner) {
+        let now = inner.context.clock.now();
+        let passed = self.last.replace(now).map_or(Duration::ZERO, |last| now - last);
+        self.ages.resize_with(inner.piles.len(), Ages::default);
+        for (ages, pile) in self.ages.iter_mut().zip(&inner.piles) {
+            ages.mark(now, inner.context.custody.positions(pile.key));
+        }
+        self.waits.resize_with(inner.crews.len(), Waits::default);
+        for (waits, crew) in self.waits.iter_mut().zip(&inner.crews) {
+            let (idle, blocked) = waiting(crew);
+            let share = |carts: usize| carts as f64 / crew.core.queue.carts().max(1) as f64;
+            waits.idle += passed.mul_f64(share(idle).min(1.0));
+            waits.blocked += passed.mul_f64(share(blocked).min(1.0));
+        }
+    }
+
+    /// Age of the first book of the pile with this index.
+    pub(super) fn oldest(&self, pile: usize) -> Option<Duration> {
+        self.ages.get(pile)?.oldest(self.last?)
+    }
+
+    pub(super) fn waits(&self, crew: usize) -> Waits {
+        self.waits.get(crew).copied().unwrap_or_default()
+    }
+}
+
+/// Carts of a crew that wait for books, and those that wait for space or for the incinerator.
+fn waiting(crew: &RunningCrew) -> (usize, usize) {
+    let queue = &crew.core.queue;
+    let blocked = match &crew.core.to {
+        Destination::Dump(dump) => dump.parked_of(queue).1,
+        Destination::Incinerator(fire) => fire.parked_of(queue),
+    };
+    (crew.core.from.parked_of(queue).0, blocked)
+}
+
+impl RunningTopology {
+    /// Looks now. What was seen is read by [`RunningTopology::nodes`], which looks as well.
+    #[cfg(feature = "http")]
+    pub(crate) fn look(&self) {
+        self.looked(|_| ());
+    }
+
+    pub(super) fn looked<T>(&self, read: impl FnOnce(&Looks) -> T) -> T {
+        let mut looks = self.inner().looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.look(self.inner());
+        read(&looks)
+    }
+}

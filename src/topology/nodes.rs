@@ -1,0 +1,306 @@
+//! The present state of every node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gopherworks_pipeline::__private::{NodeStats, PileCore};
+use gopherworks_pipeline::steps::Step;
+use gopherworks_supervision::Port;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::look::Looks;
+use super::running::RunningTopology;
+use crate::report::{BalancerReport, RequesterReport};
+
+/// The present state of a node.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// Name of the node; a gopher is `crew/number`.
+    pub name: String,
+    /// `pile`, `dump`, `crew`, `gopher`, `relay`, `incinerator`, `balancer` or `requester`.
+    pub kind: &'static str,
+    /// `running`; `paused` while its sink is unavailable; `down` while its actor is being
+    /// restarted; `closed` once no more books or requests can come.
+    pub state: &'static str,
+    /// Why it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// Books that passed through, or requests answered.
+    pub books: u64,
+    /// Carts that passed through.
+    pub carts: u64,
+    /// Times that a cart had to wait here.
+    pub waits: u64,
+    /// Number of restarts.
+    pub restarts: u64,
+    /// Seconds spent in steps, works and burns; for a crew, the mean of its gophers.
+    pub busy_s: f64,
+    /// For a crew: seconds that its carts have waited for books, each in proportion to the carts
+    /// that waited. Sampled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<f64>,
+    /// For a crew: seconds that its loaded carts have waited for space or for the incinerator.
+    /// Sampled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked_s: Option<f64>,
+    /// Failed attempts at this node.
+    pub failed: u64,
+    /// Those without another attempt: dead letters, and requests that failed or were refused.
+    pub dead: u64,
+    /// The failure that happened last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+    /// The books of a pile or dump.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pile: Option<PileStatus>,
+    /// The requests of a balancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Box<BalancerReport>>,
+    /// The requests of a requester.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Box<RequesterReport>>,
+}
+
+/// The books of a pile.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[non_exhaustive]
+pub struct PileStatus {
+    /// Books that may be leased.
+    pub ready: usize,
+    /// Books that rest before their next attempt.
+    pub delayed: usize,
+    /// Leased books.
+    pub leased: usize,
+    /// Books that are in the store only.
+    pub stored: usize,
+    /// Least age of the first book that may be leased, in seconds. Sampled.
+    pub oldest_s: Option<f64>,
+    /// Most books that are ready at once; `None` for any number.
+    pub capacity: Option<u64>,
+    /// Books survive the process.
+    pub durable: bool,
+    /// Carts that wait here for books.
+    pub carts_for_books: usize,
+    /// Carts that wait here for space.
+    pub carts_for_space: usize,
+}
+
+/// The failure that happened last at a node.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[non_exhaustive]
+pub struct LastFailure {
+    /// The reason as it was first given; `None` for one beyond the node's first 50.
+    pub reason: Option<String>,
+    /// The first book or request that failed for this reason.
+    pub first: String,
+    /// Attempts that failed for this reason.
+    pub count: u64,
+    /// When it happened, in seconds since the start.
+    pub at_s: f64,
+}
+
+/// Failures of a node.
+#[derive(Default)]
+struct Failed {
+    failed: u64,
+    dead: u64,
+    last: Option<LastFailure>,
+}
+
+/// What rows are made of.
+struct Rows {
+    restarts: BTreeMap<Arc<str>, u64>,
+    failures: BTreeMap<String, Failed>,
+    rows: Vec<NodeStatus>,
+}
+
+impl Rows {
+    fn restarts(&self, name: &str) -> u64 {
+        self.restarts.get(name).copied().unwrap_or(0)
+    }
+
+    /// Adds a row, with what is known by its name.
+    fn add(&mut self, row: NodeStatus) {
+        let Failed { failed, dead, last } = self.failures.remove(&row.name).unwrap_or_default();
+        let restarts = self.restarts(&row.name) + row.restarts;
+        self.rows.push(NodeStatus { restarts, failed, dead, last_failure: last, ..row });
+    }
+}
+
+fn row(name: &str, kind: &'static str, state: &'static str, stats: &NodeStats) -> NodeStatus {
+    NodeStatus {
+        name: name.to_owned(),
+        kind,
+        state,
+        books: stats.books(),
+        carts: stats.carts(),
+        waits: stats.waits(),
+        busy_s: stats.busy().as_secs_f64(),
+        ..NodeStatus::default()
+    }
+}
+
+fn state<A: actix::Actor>(port: &Port<A>, is_closed: bool, is_paused: bool) -> &'static str {
+    match (is_closed, is_paused, port.epoch()) {
+        (true, ..) => "closed",
+        (_, true, _) => "paused",
+        (.., None) => "down",
+        _ => "running",
+    }
+}
+
+impl RunningTopology {
+    /// The present state of every node: piles, crews and their gophers, incinerators, balancers and
+    /// requesters. Counters are read one after the other.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        let inner = self.inner();
+        let mut rows = Rows {
+            restarts: self.shared.supervisor.all_restarts(),
+            failures: self.failures(),
+            rows: Vec::new(),
+        };
+        self.looked(|looks| {
+            self.piles(looks, &mut rows);
+            self.crews(looks, &mut rows);
+        });
+        for fire in &inner.incinerators {
+            let paused = fire.pauses().map(|(reason, _)| reason);
+            let state = state(&fire.port, fire.is_closed(), paused.is_some());
+            rows.add(NodeStatus { paused, ..row(&fire.name, "incinerator", state, &fire.stats) });
+        }
+        let passed = (inner.context.clock.now() - inner.started).as_secs_f64();
+        let restarts = rows.restarts.clone();
+        let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
+        let ready = inner.balancers.ready();
+        for (balancer, is_ready) in
+            inner.balancers.balancer_reports(passed, &of).into_iter().zip(ready)
+        {
+            rows.add(NodeStatus {
+                name: balancer.name.clone(),
+                kind: "balancer",
+                state: if is_ready { "running" } else { "down" },
+                books: balancer.answered,
+                restarts: balancer.workers.iter().map(|worker| worker.restarts).sum(),
+                busy_s: balancer.busy * passed * balancer.workers.len() as f64,
+                balancer: Some(Box::new(balancer)),
+                ..NodeStatus::default()
+            });
+        }
+        for requester in inner.balancers.requester_reports(passed) {
+            rows.add(NodeStatus {
+                name: requester.name.clone(),
+                kind: "requester",
+                state: "running",
+                books: requester.answered,
+                requester: Some(Box::new(requester)),
+                ..NodeStatus::default()
+            });
+        }
+        rows.rows
+    }
+
+    fn piles(&self, looks: &Looks, rows: &mut Rows) {
+        let mut told = std::collections::BTreeSet::new();
+        for (key, pile) in self.inner().piles.iter().enumerate() {
+            // A source that serves several copies is counted with the first.
+            let feeder = pile.feeder().filter(|feeder| told.insert(feeder.name.clone()));
+            let kind = if pile.dump { "dump" } else { "pile" };
+            let state = state(&pile.port, pile.is_closed(), false);
+            rows.add(NodeStatus {
+                restarts: feeder.map_or(0, |feeder| rows.restarts(&feeder.name)),
+                pile: Some(self.pile_status(pile, looks, key)),
+                ..row(&pile.name, kind, state, &pile.stats)
+            });
+        }
+    }
+
+    fn pile_status(&self, pile: &PileCore, looks: &Looks, key: usize) -> PileStatus {
+        let (counts, (takers, givers)) = (pile.counts(), pile.parked());
+        PileStatus {
+            ready: counts.ready - counts.delayed,
+            delayed: counts.delayed,
+            leased: counts.leased,
+            stored: counts.late,
+            oldest_s: looks.oldest(key).map(|age| age.as_secs_f64()),
+            capacity: pile.capacity_books,
+            durable: self.inner().context.custody.is_durable(pile.key),
+            carts_for_books: takers,
+            carts_for_space: givers,
+        }
+    }
+
+    fn crews(&self, looks: &Looks, rows: &mut Rows) {
+        for (key, crew) in self.inner().crews.iter().enumerate() {
+            let paused = crew.core.pauses().map(|(reason, _)| reason);
+            let is_closed = crew.core.queue.is_done();
+            let waits = looks.waits(key);
+            let (idle, blocked) = (waits.idle.as_secs_f64(), waits.blocked.as_secs_f64());
+            let waited = NodeStatus {
+                paused,
+                idle_s: Some(idle),
+                blocked_s: Some(blocked),
+                ..NodeStatus::default()
+            };
+            let is_paused = waited.paused.is_some();
+            let gophers: Vec<NodeStatus> = (crew.gophers.iter().zip(&crew.ports))
+                .map(|(gopher, port)| {
+                    let state = state(port, is_closed, is_paused);
+                    row(&gopher.name, "gopher", state, &gopher.stats)
+                })
+                .collect();
+            if crew.relay {
+                for gopher in gophers {
+                    rows.add(NodeStatus {
+                        kind: "relay",
+                        paused: waited.paused.clone(),
+                        idle_s: waited.idle_s,
+                        blocked_s: waited.blocked_s,
+                        ..gopher
+                    });
+                }
+                continue;
+            }
+            // Each cartload is loaded once, so the crew's figures are the sum of its loaders'.
+            let loaders = crew.gophers.iter().zip(&gophers);
+            let loaders = loaders.filter(|(gopher, _)| gopher.counts == Step::Load);
+            let (books, carts) = loaders
+                .fold((0, 0), |(books, carts), (_, row)| (books + row.books, carts + row.carts));
+            let all = |state: &str| gophers.iter().all(|row| row.state == state);
+            rows.add(NodeStatus {
+                name: crew.name.clone(),
+                kind: "crew",
+                state: ["closed", "paused", "down"]
+                    .into_iter()
+                    .find(|it| all(it))
+                    .unwrap_or("running"),
+                books,
+                carts,
+                busy_s: gophers.iter().map(|row| row.busy_s).sum::<f64>()
+                    / gophers.len().max(1) as f64,
+                restarts: gophers.iter().map(|row| rows.restarts(&row.name)).sum(),
+                ..waited
+            });
+            gophers.into_iter().for_each(|gopher| rows.add(gopher));
+        }
+    }
+
+    fn failures(&self) -> BTreeMap<String, Failed> {
+        let inner = self.inner();
+        let mut failures: BTreeMap<String, Failed> = BTreeMap::new();
+        for reason in inner.context.reasons.all() {
+            // Those of a source are shown at its pile.
+            let node = reason.node.trim_end_matches(".source").to_owned();
+            let of = failures.entry(node).or_default();
+            of.failed += reason.count;
+            of.dead += reason.final_count;
+            let at_s = (reason.last - inner.started).as_secs_f64();
+            if of.last.as_ref().is_none_or(|last| last.at_s <= at_s) {
+                let (reason, first, count) = (reason.reason, reason.first, reason.count);
+                of.last = Some(LastFailure { reason, first, count, at_s });
+            }
+        }
+        failures
+    }
+}
