@@ -1,5 +1,5 @@
-//! A pipeline behind an endpoint: a book is offered with back-pressure, and the response reports
-//! its outcome.
+//! A pipeline behind an endpoint: a request offers a book, waits while the pile is full, and is
+//! answered with the outcome of the book.
 //!
 //! `cargo run --example web_pipeline`, then `curl -d hello http://127.0.0.1:8081/books`; Ctrl-C
 //! shuts it down in order.

@@ -223,8 +223,8 @@ pub(super) fn visit_paths(
     }
 }
 
-/// `array` is the outermost array that contains the value: what its schema says of paths applies to
-/// its items.
+/// `array` is the outermost array that contains the value. If its schema declares paths, its items
+/// are paths.
 fn visit_value(
     shape: &Shape<'_>,
     value: &mut toml::Value,

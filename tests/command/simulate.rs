@@ -222,7 +222,8 @@ fn compare_prints_the_table_of_the_document() {
     }
     assert_eq!(rows.as_array().unwrap().len(), TABLE.len());
     let place = Place::new();
-    let text = place.run(&args).assert().code(0).stdout(contains("limited by").and(contains("█")));
+    let shown = contains("limited by").and(contains("█"));
+    let text = place.run(&args).assert().code(0).stdout(shown);
     let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
     assert!(
         text.lines().any(|line| line.starts_with("sixteen-gophers") && line.contains("8.000")),

@@ -1,5 +1,4 @@
-//! Load balancing: dispatches requests to a set of supervised workers and returns each reply to
-//! its caller.
+//! Load balancing: dispatches requests to supervised workers and returns each reply to its caller.
 //!
 //! Requests are stored in a table outside of all actors; messages are only wake-ups. A
 //! request is therefore never lost or answered twice when an actor dies: the caller gets exactly

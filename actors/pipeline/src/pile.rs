@@ -71,8 +71,8 @@ impl Pile {
         self.serve(now, ctx);
     }
 
-    /// Like `pump`; `since` is when serving became possible, by the schedule of the cart that made
-    /// it so.
+    /// Like `pump`. `since` is when serving became possible, by the schedule of the cart that freed
+    /// the room or brought the books.
     fn serve(&mut self, since: Time, ctx: &mut Ctx) {
         self.core.serve(since.max(self.born));
         self.arm(ctx);

@@ -11,8 +11,8 @@ pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpService, Fa
     Ok(HttpService(client(options)?, site.run.clone(), site.books.clone()))
 }
 
-/// Returns the book with the response's body, status and header fields. Cancelling a request closes
-/// its connection.
+/// Returns the book with the response's body, status and header fields. If a request is cancelled,
+/// its connection is closed.
 pub(super) struct HttpService(HttpClient, RunId, RunId);
 
 impl Service for HttpService {

@@ -176,8 +176,8 @@ impl Gopher {
     }
 
     /// Runs steps that take no time and need no events, until the cart is sent on, a step takes
-    /// time, or the batch is over. `lent` is the idle gopher in whose name they run; `None` for
-    /// its own.
+    /// time, or the batch is over. They run in the name of the idle gopher `lent`, or in that of
+    /// this gopher if `None`.
     fn run_inline(
         &mut self,
         mut cart: Cart,

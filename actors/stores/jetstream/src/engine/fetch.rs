@@ -251,8 +251,8 @@ impl Engine {
         Err(busy())
     }
 
-    /// Takes in a message that the consumer has delivered since `from`, and returns the number of
-    /// its books.
+    /// Takes in a message that the consumer has delivered since `from`; returns the number of books
+    /// in it.
     async fn receive(
         &self,
         pile: &Pile,
