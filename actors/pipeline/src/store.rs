@@ -32,6 +32,7 @@
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
+pub mod encoding;
 mod error;
 #[cfg(feature = "test-util")]
 pub mod memory;

@@ -1,8 +1,8 @@
-//! How books, records, marks and dead letters are stored. Stored bytes are input like any other:
-//! decoding checks them, and allocates nothing that the bytes themselves do not pay for.
+//! How books, records, marks and dead letters are stored.
 
 use bytes::Bytes;
-use gopherworks_pipeline::book::{Body, Book, BookId, Headers};
+use gopherworks_pipeline::book::{Body, Book, BookId};
+use gopherworks_pipeline::store::encoding::{Decoder, put_headers, put_number, put_part};
 use gopherworks_pipeline::store::{StoreError, Tries};
 
 use crate::names::Uid;
@@ -17,121 +17,73 @@ const MAGIC: u8 = 0xc7;
 /// Most books of one message.
 pub(crate) const PACK_BOOKS: usize = 64;
 
-fn number(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn part(out: &mut Vec<u8>, bytes: &[u8]) {
-    number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
+/// Reads a message; strings share its bytes.
 struct Reader<'a> {
     bytes: &'a Bytes,
-    at: usize,
-}
-
-fn damaged() -> StoreError {
-    StoreError::Corrupt("a stored message can't be decoded".into())
+    decoder: Decoder<'a>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads from the beginning; checks the version.
     fn new(bytes: &'a Bytes) -> Result<Self, StoreError> {
-        let mut reader = Self { bytes, at: 0 };
-        if reader.byte()? != MAGIC {
-            return Err(damaged());
+        let mut decoder = Decoder::new(bytes);
+        if decoder.byte()? != MAGIC {
+            return Err(Decoder::damaged());
         }
-        match reader.byte()? {
-            VERSION => Ok(reader),
+        match decoder.byte()? {
+            VERSION => Ok(Self { bytes, decoder }),
             newer if newer > VERSION => {
                 let what = format!("a message of version {newer}; this program knows {VERSION}");
                 Err(StoreError::Unsupported(what.into()))
             }
-            _ => Err(damaged()),
+            _ => Err(Decoder::damaged()),
         }
     }
 
     fn byte(&mut self) -> Result<u8, StoreError> {
-        let byte = *self.bytes.get(self.at).ok_or_else(damaged)?;
-        self.at += 1;
-        Ok(byte)
+        self.decoder.byte()
     }
 
     fn number(&mut self) -> Result<u64, StoreError> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(damaged());
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(damaged())
+        self.decoder.number()
     }
 
     fn small(&mut self) -> Result<u32, StoreError> {
-        u32::try_from(self.number()?).map_err(|_| damaged())
-    }
-
-    /// A part of the message, which it shares.
-    fn take(&mut self, len: u64) -> Result<Bytes, StoreError> {
-        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
-        let end = end.filter(|end| *end <= self.bytes.len()).ok_or_else(damaged)?;
-        let taken = self.bytes.slice(self.at..end);
-        self.at = end;
-        Ok(taken)
+        u32::try_from(self.number()?).map_err(|_| Decoder::damaged())
     }
 
     fn part(&mut self) -> Result<Bytes, StoreError> {
-        let len = self.number()?;
-        self.take(len)
+        Ok(self.bytes.slice_ref(self.decoder.part()?))
     }
 
     fn text(&mut self) -> Result<String, StoreError> {
-        String::from_utf8(self.part()?.to_vec()).map_err(|_| damaged())
+        self.decoder.text().map(str::to_owned)
     }
 
     fn uid(&mut self) -> Result<Uid, StoreError> {
-        self.take(16)?[..].try_into().map_err(|_| damaged())
+        self.decoder.take(16)?.try_into().map_err(|_| Decoder::damaged())
     }
 
     fn book(&mut self) -> Result<Book, StoreError> {
         let id = BookId(self.number()?);
-        let mut headers = Headers::new();
-        for _ in 0..self.number()? {
-            let name = self.text()?;
-            headers.set(name, self.part()?);
-        }
+        let headers = self.decoder.headers(|value| self.bytes.slice_ref(value))?;
         Ok(Book { id, headers, body: Body::Bytes(self.part()?) })
     }
 
     /// The end of the message.
     fn end<T>(self, value: T) -> Result<T, StoreError> {
-        if self.at == self.bytes.len() { Ok(value) } else { Err(damaged()) }
+        if self.decoder.is_at_end() { Ok(value) } else { Err(Decoder::damaged()) }
     }
 }
 
 /// Appends a book whose body is in memory.
 fn book(out: &mut Vec<u8>, book: &Book) {
-    number(out, book.id.0);
-    number(out, book.headers.len() as u64);
-    for (name, value) in book.headers.iter() {
-        part(out, name.as_bytes());
-        part(out, value);
-    }
+    put_number(out, book.id.0);
+    put_headers(out, &book.headers);
     match &book.body {
-        Body::Bytes(body) => part(out, body),
+        Body::Bytes(body) => put_part(out, body),
         // Bodies are read before they come here.
-        Body::File { .. } => part(out, &[]),
+        Body::File { .. } => put_part(out, &[]),
     }
 }
 
@@ -154,7 +106,7 @@ pub(crate) fn pack(uid: &Uid, has_record: bool, books: &[Book]) -> Bytes {
     let mut out = Vec::with_capacity(24 + books.iter().map(book_size).sum::<usize>());
     out.extend([MAGIC, VERSION, u8::from(has_record)]);
     out.extend(uid);
-    number(&mut out, books.len() as u64);
+    put_number(&mut out, books.len() as u64);
     books.iter().for_each(|written| book(&mut out, written));
     out.into()
 }
@@ -167,7 +119,7 @@ pub(crate) fn unpack(bytes: &Bytes) -> Result<Packed, StoreError> {
     let uid = reader.uid()?;
     let count = reader.number()?;
     if count == 0 || count > PACK_BOOKS as u64 {
-        return Err(damaged());
+        return Err(Decoder::damaged());
     }
     let books = (0..count).map(|_| reader.book()).collect::<Result<_, _>>()?;
     reader.end(Packed { uid, has_record, books })
@@ -176,18 +128,18 @@ pub(crate) fn unpack(bytes: &Bytes) -> Result<Packed, StoreError> {
 pub(crate) fn record(record: &Record) -> Bytes {
     let mut out = vec![MAGIC, VERSION, u8::from(record.is_shared)];
     for value in [record.nonce, record.pack, record.seen, record.slots.len() as u64] {
-        number(&mut out, value);
+        put_number(&mut out, value);
     }
     for slot in &record.slots {
         let Tries { attempts, deliveries, begun, apart } = slot.tries;
         let flags = [slot.is_gone, begun, apart, slot.hold.is_some()];
         out.push(flags.iter().enumerate().map(|(bit, set)| u8::from(*set) << bit).sum());
         for value in [u64::from(attempts), u64::from(deliveries), slot.due] {
-            number(&mut out, value);
+            put_number(&mut out, value);
         }
         if let Some(hold) = slot.hold {
-            number(&mut out, hold.holder);
-            number(&mut out, hold.until);
+            put_number(&mut out, hold.holder);
+            put_number(&mut out, hold.until);
         }
     }
     out.into()
@@ -201,7 +153,7 @@ pub(crate) fn read_record(bytes: &Bytes) -> Result<Record, StoreError> {
     let (nonce, pack, seen) = (reader.number()?, reader.number()?, reader.number()?);
     let count = reader.number()?;
     if count > PACK_BOOKS as u64 {
-        return Err(damaged());
+        return Err(Decoder::damaged());
     }
     let mut slots = Vec::new();
     for _ in 0..count {
@@ -234,10 +186,10 @@ pub(crate) struct Mark {
 pub(crate) fn mark(mark: &Mark) -> Bytes {
     let mut out = vec![MAGIC, VERSION, u8::from(mark.position.is_some())];
     for value in [mark.token, mark.holder, mark.until] {
-        number(&mut out, value);
+        put_number(&mut out, value);
     }
     out.extend(mark.append);
-    part(&mut out, mark.position.as_deref().unwrap_or_default());
+    put_part(&mut out, mark.position.as_deref().unwrap_or_default());
     out.into()
 }
 
@@ -263,9 +215,9 @@ pub(crate) struct Death {
 
 pub(crate) fn death(died: &Book, reason: &str, node: Option<&str>, attempts: u32) -> Bytes {
     let mut out = vec![MAGIC, VERSION, u8::from(node.is_some())];
-    part(&mut out, reason.as_bytes());
-    part(&mut out, node.unwrap_or_default().as_bytes());
-    number(&mut out, attempts.into());
+    put_part(&mut out, reason.as_bytes());
+    put_part(&mut out, node.unwrap_or_default().as_bytes());
+    put_number(&mut out, attempts.into());
     book(&mut out, died);
     out.into()
 }
@@ -290,13 +242,15 @@ pub(crate) fn alone(value: u64) -> Bytes {
 /// # Errors
 /// `Corrupt`.
 pub(crate) fn read_alone(bytes: &Bytes) -> Result<u64, StoreError> {
-    let bytes: [u8; 8] = bytes[..].try_into().map_err(|_| damaged())?;
+    let bytes: [u8; 8] = bytes[..].try_into().map_err(|_| Decoder::damaged())?;
     Ok(u64::from_be_bytes(bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use gopherworks_pipeline::book::Headers;
 
     use super::*;
 

@@ -1,15 +1,14 @@
-//! How books are stored: up to 64 in a row, and how a receipt names one of them. Stored bytes are
-//! input like any other: decoding checks them.
+//! How books are stored: up to 64 in a row, and how a receipt names one of them.
 //!
-//! The bytes of a row are a version, and records. A record is: the book's position in the row; its
-//! id; the number of headers; each header's name and value; the body. Numbers except the position
-//! are LEB128, and strings have their length before them. The row's column `live` has a bit for
-//! each position whose book is still there; records of others are skipped.
+//! The bytes of a row are a version, and records. A record is: the book's position in the row, in
+//! one byte; its id; its headers; its body. The row's column `live` has a bit for each position
+//! whose book is still there; records of others are skipped.
 
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes};
-use gopherworks_pipeline::book::{Body, Book, BookId, Headers};
+use gopherworks_pipeline::book::{Body, Book, BookId};
+use gopherworks_pipeline::store::encoding::{Decoder, put_headers, put_number, put_part};
 use gopherworks_pipeline::store::{Receipt, StoreError};
 
 /// Most books of a row: one bit each.
@@ -117,19 +116,6 @@ pub(crate) fn mask(books: u8) -> i64 {
     }
 }
 
-fn number(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn part(out: &mut Vec<u8>, bytes: &[u8]) {
-    number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
 /// Appends the record of a book, without its position. Answers the size of the body. Blocks if
 /// that is a file.
 ///
@@ -143,13 +129,9 @@ pub(crate) fn encode(out: &mut Vec<u8>, book: &Book) -> Result<u32, StoreError> 
         std::io::ErrorKind::FileTooLarge => too_large,
         _ => StoreError::Other(format!("a body: {error}").into()),
     })?;
-    number(out, book.id.0);
-    number(out, book.headers.len() as u64);
-    for (name, value) in book.headers.iter() {
-        part(out, name.as_bytes());
-        part(out, value);
-    }
-    part(out, &body);
+    put_number(out, book.id.0);
+    put_headers(out, &book.headers);
+    put_part(out, &body);
     Ok(body.len() as u32)
 }
 
@@ -164,65 +146,19 @@ pub(crate) struct Record {
     pub size: u32,
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// Reads a record after its position. Copies, so that a book keeps no row in memory.
+fn book(decoder: &mut Decoder<'_>) -> Result<Book, StoreError> {
+    let id = BookId(decoder.number()?);
+    let headers = decoder.headers(Bytes::copy_from_slice)?;
+    let body = Body::Bytes(Bytes::copy_from_slice(decoder.part()?));
+    Ok(Book { id, headers, body })
 }
 
-fn damaged() -> StoreError {
-    StoreError::Corrupt("a stored cart can't be decoded".into())
-}
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Result<u8, StoreError> {
-        let byte = *self.bytes.get(self.at).ok_or_else(damaged)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    fn number(&mut self) -> Result<u64, StoreError> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(damaged());
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(damaged())
-    }
-
-    fn part(&mut self) -> Result<&'a [u8], StoreError> {
-        let len = self.number()?;
-        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
-        let taken = end.and_then(|end| self.bytes.get(self.at..end)).ok_or_else(damaged)?;
-        self.at += taken.len();
-        Ok(taken)
-    }
-
-    /// A record after its position. Copies, so that a book keeps no row in memory.
-    fn book(&mut self) -> Result<Book, StoreError> {
-        let id = BookId(self.number()?);
-        let mut headers = Headers::new();
-        for _ in 0..self.number()? {
-            let name = std::str::from_utf8(self.part()?).map_err(|_| damaged())?;
-            headers.set(name, Bytes::copy_from_slice(self.part()?));
-        }
-        let body = Body::Bytes(Bytes::copy_from_slice(self.part()?));
-        Ok(Book { id, headers, body })
-    }
-
-    fn skip(&mut self) -> Result<(), StoreError> {
-        self.number()?;
-        for _ in 0..2 * u128::from(self.number()?) {
-            self.part()?;
-        }
-        self.part().map(drop)
-    }
+/// Passes over a record after its position.
+fn skip(decoder: &mut Decoder<'_>) -> Result<(), StoreError> {
+    decoder.number()?;
+    decoder.skip_headers()?;
+    decoder.part().map(drop)
 }
 
 /// The books of a row that are live, in the order of their positions.
@@ -230,33 +166,33 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// `Corrupt`; `Unsupported` if a newer version wrote it.
 pub(crate) fn decode(bytes: &[u8], live: i64) -> Result<Vec<Record>, StoreError> {
-    let mut reader = Reader { bytes, at: 0 };
-    let version = reader.byte()?;
+    let mut decoder = Decoder::new(bytes);
+    let version = decoder.byte()?;
     if version > VERSION {
         let what = format!("books of the version {version}; this one reads {VERSION}");
         return Err(StoreError::Unsupported(what.into()));
     }
     let mut records = Vec::with_capacity(live.count_ones() as usize);
     let (mut open, mut least) = (live, 0);
-    while reader.at < bytes.len() {
-        let pos = reader.byte()?;
+    while !decoder.is_at_end() {
+        let pos = decoder.byte()?;
         if pos < least || usize::from(pos) >= MOST {
-            return Err(damaged());
+            return Err(Decoder::damaged());
         }
         least = pos + 1;
-        let start = reader.at;
+        let start = decoder.position();
         if live & (1 << pos) == 0 {
-            reader.skip()?;
+            skip(&mut decoder)?;
             continue;
         }
         open &= !(1 << pos);
-        let book = reader.book()?;
-        let size = u32::try_from(book.size()).map_err(|_| damaged())?;
-        records.push(Record { pos, book, range: start..reader.at, size });
+        let book = book(&mut decoder)?;
+        let size = u32::try_from(book.size()).map_err(|_| Decoder::damaged())?;
+        records.push(Record { pos, book, range: start..decoder.position(), size });
     }
     match open {
         0 => Ok(records),
-        _ => Err(damaged()),
+        _ => Err(Decoder::damaged()),
     }
 }
 
@@ -265,7 +201,7 @@ pub(crate) fn decode(bytes: &[u8], live: i64) -> Result<Vec<Record>, StoreError>
 /// # Errors
 /// `Corrupt`.
 pub(crate) fn decode_one(bytes: &[u8]) -> Result<Book, StoreError> {
-    Reader { bytes, at: 0 }.book()
+    book(&mut Decoder::new(bytes))
 }
 
 #[cfg(test)]

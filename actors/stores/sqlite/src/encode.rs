@@ -1,12 +1,10 @@
-//! How books are stored in packs. Stored bytes are input like any other: decoding checks them.
-//!
-//! A record is: the number of headers; each header's name and value; the length of the body,
-//! doubled, plus 1 if the body is a file; then the body, or the name of its file. Lengths are
-//! LEB128 numbers.
+//! How books are stored in packs. A record is: the headers; the length of the body, doubled, plus 1
+//! if the body is a file; then the body, or the name of its file.
 
 use bytes::Bytes;
 use gopherworks_pipeline::book::Headers;
 use gopherworks_pipeline::store::StoreError;
+use gopherworks_pipeline::store::encoding::{Decoder, put_headers, put_number, put_part};
 
 /// The body of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,79 +26,18 @@ pub(crate) struct Record {
     pub len: usize,
 }
 
-fn number(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn part(out: &mut Vec<u8>, bytes: &[u8]) {
-    number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
 /// Appends a record to `out`.
 pub(crate) fn encode(out: &mut Vec<u8>, headers: &Headers, body: &StoredBody) {
-    number(out, headers.len() as u64);
-    for (name, value) in headers.iter() {
-        part(out, name.as_bytes());
-        part(out, value);
-    }
+    put_headers(out, headers);
     match body {
         StoredBody::Inline(bytes) => {
-            number(out, (bytes.len() as u64) << 1);
+            put_number(out, (bytes.len() as u64) << 1);
             out.extend_from_slice(bytes);
         }
         StoredBody::File { name, size } => {
-            number(out, size << 1 | 1);
-            part(out, name.as_bytes());
+            put_number(out, size << 1 | 1);
+            put_part(out, name.as_bytes());
         }
-    }
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-fn damaged() -> StoreError {
-    StoreError::Corrupt("a stored book can't be decoded".into())
-}
-
-impl<'a> Reader<'a> {
-    fn number(&mut self) -> Result<u64, StoreError> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.bytes.get(self.at).ok_or_else(damaged)?;
-            self.at += 1;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(damaged());
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(damaged())
-    }
-
-    fn take(&mut self, len: u64) -> Result<&'a [u8], StoreError> {
-        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
-        let taken = end.and_then(|end| self.bytes.get(self.at..end)).ok_or_else(damaged)?;
-        self.at += taken.len();
-        Ok(taken)
-    }
-
-    fn part(&mut self) -> Result<&'a [u8], StoreError> {
-        let len = self.number()?;
-        self.take(len)
-    }
-
-    fn text(&mut self) -> Result<&'a str, StoreError> {
-        std::str::from_utf8(self.part()?).map_err(|_| damaged())
     }
 }
 
@@ -109,19 +46,15 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// `Corrupt`.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
-    let mut reader = Reader { bytes, at: 0 };
-    let mut headers = Headers::new();
-    for _ in 0..reader.number()? {
-        let name = reader.text()?;
-        headers.set(name, Bytes::copy_from_slice(reader.part()?));
-    }
-    let kind = reader.number()?;
+    let mut decoder = Decoder::new(bytes);
+    let headers = decoder.headers(Bytes::copy_from_slice)?;
+    let kind = decoder.number()?;
     let size = kind >> 1;
     let body = match kind & 1 {
-        0 => StoredBody::Inline(Bytes::copy_from_slice(reader.take(size)?)),
-        _ => StoredBody::File { name: reader.text()?.to_owned(), size },
+        0 => StoredBody::Inline(Bytes::copy_from_slice(decoder.take(size)?)),
+        _ => StoredBody::File { name: decoder.text()?.to_owned(), size },
     };
-    Ok(Record { headers, body, len: reader.at })
+    Ok(Record { headers, body, len: decoder.position() })
 }
 
 /// Length of the record that `bytes` begin with.
@@ -129,15 +62,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
 /// # Errors
 /// `Corrupt`.
 pub(crate) fn skip(bytes: &[u8]) -> Result<usize, StoreError> {
-    let mut reader = Reader { bytes, at: 0 };
-    for _ in 0..2 * u128::from(reader.number()?) {
-        reader.part()?;
-    }
-    match reader.number()? {
-        kind if kind & 1 == 0 => reader.take(kind >> 1)?,
-        _ => reader.part()?,
+    let mut decoder = Decoder::new(bytes);
+    decoder.skip_headers()?;
+    match decoder.number()? {
+        kind if kind & 1 == 0 => decoder.take(kind >> 1)?,
+        _ => decoder.part()?,
     };
-    Ok(reader.at)
+    Ok(decoder.position())
 }
 
 #[cfg(test)]
