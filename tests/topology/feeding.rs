@@ -167,6 +167,51 @@ fn reads_that_are_tried_again_are_among_the_reasons_of_the_report() {
     }
 }
 
+/// Gives as many books of 1 MiB as it is asked for, and notes how many that were.
+struct Heavy(Arc<Mutex<Vec<usize>>>, bool);
+
+impl Source for Heavy {
+    fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
+        let mut wants = self.0.lock().unwrap();
+        if wants.len() == 20 {
+            return Ok(None);
+        }
+        wants.push(want);
+        // The first book is the first that is known of their size.
+        let count = if wants.len() == 1 { 1 } else { want };
+        let body = vec![0; 1 << 20];
+        Ok(Some((0..count).map(|_| Book::new(body.clone())).collect()))
+    }
+
+    fn blocks(&self) -> bool {
+        self.1
+    }
+}
+
+#[test]
+fn of_large_books_no_more_are_read_ahead_than_fit_in_memory() {
+    for blocks in [false, true] {
+        let wants = Arc::new(Mutex::new(Vec::new()));
+        let mut catalog = catalog(0, &Record::default());
+        let noted = wants.clone();
+        catalog.add_source("heavy", "", move |_: &NoOptions, _| Ok(Heavy(noted.clone(), blocks)));
+        let design = Design::plain(0, CrewDesign::plain(2));
+        let config = design.config(Some("heavy"), "record", &[]);
+        let report = in_virtual_time(|clock| async move {
+            let running = topology(&config, &catalog, &clock).start().await.unwrap();
+            running.close_offers();
+            let done = running.done().await;
+            running.finish(done).await
+        });
+        let wants = wants.lock().unwrap();
+        assert_eq!(wants.len(), 20);
+        assert!(wants[0] > 8, "the size of the books is not known yet");
+        assert!(wants[1..].iter().all(|want| *want <= 8), "{wants:?}");
+        let read = 1 + wants[1..].iter().sum::<usize>();
+        assert_eq!((report.outcome, report.ledger.burned), (RunOutcome::Finished, read as u64));
+    }
+}
+
 /// Blocks in `next` until the test gives the answer.
 struct Held {
     asked: mpsc::Sender<()>,

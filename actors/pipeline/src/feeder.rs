@@ -28,6 +28,9 @@ use resume::{Starts, refused, resume};
 /// Most books read at once.
 const BATCH: usize = 1024;
 
+/// Most bytes in memory read at once, if the next books are as large as the last one.
+const BATCH_BYTES: u64 = 8 << 20;
+
 /// Most books that may accumulate for one copy of a pile while another has none.
 const BEHIND: usize = 4 * BATCH;
 
@@ -130,6 +133,16 @@ struct Reader {
     read: u64,
     /// Ids reserved for books to come, if each pile has its own reader.
     numbers: Numbers,
+    /// Bytes in memory of the last book read.
+    last: u64,
+}
+
+impl Reader {
+    /// Most books to read at once.
+    fn most(&self) -> usize {
+        let fit = BATCH_BYTES.checked_div(self.last).unwrap_or(u64::MAX);
+        fit.clamp(1, BATCH as u64) as usize
+    }
 }
 
 /// Outcome of reading on the caller's thread.
@@ -189,6 +202,7 @@ impl FeederCore {
                     next: (read % piles as u64) as usize,
                     read,
                     numbers: Numbers::default(),
+                    last: 0,
                 }))
             })
             .collect();

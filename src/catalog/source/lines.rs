@@ -21,6 +21,9 @@ use input::Input;
 use mark::Mark;
 use place::LineMemory;
 
+/// Bytes of lines after which no further one is read ahead.
+const BATCH_BYTES: u64 = 8 << 20;
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LineSourceOptions {
@@ -198,14 +201,17 @@ impl Source for LineSource {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        let mut books = Vec::new();
-        while books.len() < want {
+        let (mut books, mut bytes) = (Vec::new(), 0);
+        while books.len() < want && bytes < BATCH_BYTES {
             // Wait for the first line of a stream only: a line that was typed is passed on at once.
             if !books.is_empty() && !self.regular && !self.reader.buffer().contains(&b'\n') {
                 break;
             }
             match self.line() {
-                Ok(Some(book)) => books.push(book),
+                Ok(Some(book)) => {
+                    bytes += book.size();
+                    books.push(book);
+                }
                 Ok(None) if books.is_empty() => {
                     if let Some(place) = &self.place {
                         place.read_to(self.offset);

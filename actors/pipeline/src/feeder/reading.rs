@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::outbox::{Numbers, dealt};
 use super::{BATCH, Failed, FeederCore, InlineRead, LEAST_RUN, LOOKS, Reader};
-use crate::book::Book;
+use crate::book::{Body, Book};
 use crate::context::PipelineContext;
 use crate::custody::{Custody, Numbered};
 use crate::reasons::Then;
@@ -87,7 +87,8 @@ impl FeederCore {
 
     /// Reads up to a batch, and returns how many books were read; they are in the outboxes when
     /// this returns, even if the actor died meanwhile. The part of `missing` that makes no whole
-    /// run is read first, so that later loads are whole runs and need not be copied.
+    /// run is read first, so that later loads are whole runs and need not be copied. A batch of
+    /// large books is smaller.
     fn read(
         &self,
         reader: &mut Reader,
@@ -99,11 +100,12 @@ impl FeederCore {
             Some(run) if self.is_split() => *run,
             Some(run) => (run * self.piles.len()).min(BATCH),
             None => BATCH,
-        };
+        }
+        .min(reader.most());
         let mut next = match missing % want {
             part if part > 0 && (self.is_split() || self.piles.len() == 1) => {
                 // A call for a few books would cost more than it saves.
-                match want + part <= BATCH {
+                match want + part <= reader.most() {
                     true => want + part,
                     false if part >= LEAST_RUN => part,
                     false => want,
@@ -112,7 +114,7 @@ impl FeederCore {
             _ => want,
         };
         let mut count = 0;
-        while count + next <= BATCH {
+        while count == 0 || count + next <= reader.most() {
             let some = self.read_once(reader, at, next, context)?;
             count += some;
             if some < next {
@@ -186,6 +188,11 @@ impl FeederCore {
         match read {
             Ok(Ok(Some((mut books, anchor, marks)))) => {
                 let count = books.len();
+                reader.last = match books.last().map(|book| &book.body) {
+                    Some(Body::Bytes(bytes)) => bytes.len() as u64,
+                    Some(Body::File { .. }) => 0,
+                    None => reader.last,
+                };
                 let index = reader.read;
                 reader.read += count as u64;
                 if keeps_place && (self.is_split() || self.piles.len() == 1) {

@@ -28,6 +28,14 @@ fn keeps_bytes_and_empty_lines_and_a_last_line_without_newline() {
 }
 
 #[test]
+fn long_lines_are_read_ahead_by_bytes_and_short_ones_by_number() {
+    let text = format!("{}\n", "x".repeat(1 << 19)).repeat(40);
+    let mut source = open(text.as_bytes(), "");
+    assert_eq!(source.next(1024).unwrap().unwrap().len(), 16);
+    assert_eq!(source.next(3).unwrap().unwrap().len(), 3);
+}
+
+#[test]
 fn an_empty_file_has_no_line_and_a_lone_newline_is_one() {
     assert!(open(b"", "").next(1).unwrap().is_none());
     assert_eq!(bodies(&open(b"\n", "").next(9).unwrap().unwrap()), [b""]);
