@@ -71,10 +71,15 @@ impl BookOutcomes {
     }
 
     /// Resolves the futures of these books. Called under the lock of the shelf, as `watch` is.
+    #[inline]
     pub fn end(&self, outcome: BookOutcome, ids: impl IntoIterator<Item = BookId>) {
-        if self.count.load(Relaxed) == 0 {
-            return;
+        if self.count.load(Relaxed) > 0 {
+            self.resolve(outcome, ids);
         }
+    }
+
+    #[cold]
+    fn resolve(&self, outcome: BookOutcome, ids: impl IntoIterator<Item = BookId>) {
         let mut senders = Vec::new();
         {
             let mut watched = self.lock();

@@ -31,13 +31,14 @@ impl Buffers {
 
     /// Drops the books and keeps their buffer.
     pub(super) fn give(&self, mut books: Vec<Book>) {
+        if !(Self::LEAST..=Self::MOST).contains(&books.capacity()) {
+            return;
+        }
         // Bodies may delete files when dropped, so this is outside the lock.
         books.clear();
-        if (Self::LEAST..=Self::MOST).contains(&books.capacity()) {
-            let mut kept = lock(self.0.mine());
-            if kept.len() < Self::KEPT {
-                kept.push(books);
-            }
+        let mut kept = lock(self.0.mine());
+        if kept.len() < Self::KEPT {
+            kept.push(books);
         }
     }
 }

@@ -102,6 +102,7 @@ impl Custody {
         drop((source, target));
         self.charge(std::mem::take(&mut done.charged));
         self.bury(std::mem::take(&mut done.buried));
+        let rest = rest.unwrap_or_default();
         self.bury(rest.dead);
         // Bodies may delete files when dropped, so this is outside the locks.
         self.buffers.give(std::mem::take(&mut done.acked));
@@ -214,10 +215,13 @@ impl Custody {
         let load = (books, bytes, ids);
         let rest = self.arrive((from, to), &mut target, load, (false, carried));
         let settled = Settled::whole(acked, source.is_idle());
-        drop((source, target));
-        self.bury(rest.dead);
-        // Bodies may delete files when dropped, so this is outside the locks.
-        self.buffers.give(rest.books);
+        drop(source);
+        drop(target);
+        if let Some(rest) = rest {
+            self.bury(rest.dead);
+            // Bodies may delete files when dropped, so this is outside the locks.
+            self.buffers.give(rest.books);
+        }
         Ok(settled)
     }
 }

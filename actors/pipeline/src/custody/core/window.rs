@@ -18,8 +18,9 @@ pub(super) struct Passed {
     pub(super) dead: Vec<DeadLetter>,
 }
 
-/// What stays known of a book that is passed to another pile.
-pub(super) type Carried = Vec<(BookId, Tries)>;
+/// The journal of the pile that books are passed to, and what stays known of some of them. `None`
+/// if no change on that pile matters to the store.
+pub(super) type Carried<'a> = Option<(&'a Journal, Vec<(BookId, Tries)>)>;
 
 impl Custody {
     /// Makes room for new books of a durable pile; false if they will be behind its window.
@@ -34,18 +35,17 @@ impl Custody {
 
     /// Attempts of burns that a crash may have charged on the pile where a book was stored last,
     /// though it had been passed on since: they count on the next pile, too.
-    #[inline]
-    pub(super) fn carried(&self, batch: &Batch, to: PileKey) -> Carried {
-        match (&batch.notes, &self.pile(to).journal) {
-            (Notes::Each(_), Some(journal)) => Self::carried_of(batch, journal, to),
-            _ => Carried::new(),
-        }
+    #[inline(always)]
+    pub(super) fn carried(&self, batch: &Batch, to: PileKey) -> Carried<'_> {
+        let journal = self.pile(to).journal.as_deref()?;
+        Some((journal, Self::carried_of(batch, journal, to)))
     }
 
     #[cold]
-    fn carried_of(batch: &Batch, journal: &Journal, to: PileKey) -> Carried {
-        if !journal.is_durable(batch.pile) || !journal.is_durable(to) {
-            return Carried::new();
+    fn carried_of(batch: &Batch, journal: &Journal, to: PileKey) -> Vec<(BookId, Tries)> {
+        let has_notes = matches!(batch.notes, Notes::Each(_));
+        if !has_notes || !journal.is_durable(batch.pile) || !journal.is_durable(to) {
+            return Vec::new();
         }
         let books = (0..).zip(&batch.books).map(|(at, book)| (book.id, batch.note(at)));
         let begun = books.filter(|(_, note)| note.begun && note.attempts > 0);
@@ -53,25 +53,22 @@ impl Custody {
         begun.map(|(id, note)| (id, tries(note.attempts))).collect()
     }
 
-    /// Puts passed books on their pile; `changed` ones have another content than before.
-    #[inline]
+    /// Puts passed books on their pile; `changed` ones have another content than before. `None` if
+    /// all are in memory.
+    #[inline(always)]
     pub(super) fn arrive(
         &self,
         (from, to): (PileKey, PileKey),
         target: &mut Shelf,
         (books, bytes, ids): (Vec<Book>, u64, Option<Ids>),
-        (changed, carried): (bool, Carried),
-    ) -> Passed {
-        match &self.pile(to).journal {
-            None => {
-                target.put_all(books, bytes, ids);
-                Passed::default()
-            }
-            Some(journal) => {
-                let load = (books, bytes, ids);
-                self.journal_pass(journal, (from, to), target, load, (changed, carried))
-            }
-        }
+        (changed, carried): (bool, Carried<'_>),
+    ) -> Option<Passed> {
+        let Some((journal, carried)) = carried else {
+            target.put_all(books, bytes, ids);
+            return None;
+        };
+        let load = (books, bytes, ids);
+        Some(self.journal_pass(journal, (from, to), target, load, (changed, carried)))
     }
 
     #[cold]
@@ -81,7 +78,7 @@ impl Custody {
         (from, to): (PileKey, PileKey),
         target: &mut Shelf,
         (books, bytes, ids): (Vec<Book>, u64, Option<Ids>),
-        (changed, carried): (bool, Carried),
+        (changed, carried): (bool, Vec<(BookId, Tries)>),
     ) -> Passed {
         if !journal.is_durable(to) || books.is_empty() {
             target.put_all(books, bytes, ids);
