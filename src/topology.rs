@@ -13,6 +13,7 @@ mod look;
 mod made;
 mod nodes;
 mod overlap;
+mod owners;
 mod placement;
 mod running;
 #[cfg(feature = "actix-web")]

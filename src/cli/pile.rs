@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use gopherworks::catalog::{RunId, names};
-use gopherworks::pipeline::store::{Account, Holder, Peeked, PileName, PileSpec, Survey, Surveyed};
+use gopherworks::pipeline::store::{
+    Account, HeldLeases, Holder, Peeked, PileName, PileSpec, SourceOwner, SourceState, Survey,
+    Surveyed,
+};
 use serde_json::{Value, json};
 
 use super::stored::Store;
@@ -114,7 +117,8 @@ impl Store {
                     "store": &*survey.store,
                     "place": self.plan.store_place(),
                     "promises": promises.to_string(),
-                    "holders": survey.holders.iter().map(holder).collect::<Vec<_>>(),
+                    "holders": survey.holders.iter().map(|it| self.holder(it)).collect::<Vec<_>>(),
+                    "sources": survey.sources.iter().map(source).collect::<Vec<_>>(),
                     "account": survey.account.map(account),
                     "piles": rows.iter().map(PileRow::json).collect::<Vec<_>>(),
                 });
@@ -133,14 +137,42 @@ impl Store {
                          dead {dead} + present {present}\n"
                     ));
                 }
-                for Holder { name, held, since } in &survey.holders {
+                for Holder { name, run, held, since, leases } in &survey.holders {
                     let held = held.map_or_else(String::new, |held| format!("; holds {held}"));
-                    text.push_str(&format!("open in {name} for {}{held}\n", rounded(*since)));
+                    let run = run.as_ref().map_or_else(String::new, |run| format!(", run {run}"));
+                    text.push_str(&format!("open in {name}{run} for {}{held}\n", rounded(*since)));
+                    for HeldLeases { pile, books, left: (first, last) } in leases {
+                        let (books, pile) = (print::grouped(*books), self.shown(pile));
+                        let (first, last) = (rounded(*first), rounded(*last));
+                        text.push_str(&format!(
+                            "  {books} of {pile}; the leases end in {first} to {last}\n"
+                        ));
+                    }
                 }
+                survey.sources.iter().for_each(|state| text.push_str(&source_text(state)));
                 print::line(text.trim_end(), false)?;
             }
         }
         Ok(code::OK)
+    }
+
+    /// A pile's name, without that of the design's works.
+    fn shown(&self, name: &PileName) -> String {
+        match *name == self.name(&name.pile) {
+            true => name.pile.to_string(),
+            false => name.to_string(),
+        }
+    }
+
+    fn holder(&self, holder: &Holder) -> Value {
+        let leases = holder.leases.iter().map(|HeldLeases { pile, books, left: (first, last) }| {
+            let left = [first.as_secs_f64(), last.as_secs_f64()];
+            json!({"pile": self.shown(pile), "books": books, "left_s": left})
+        });
+        json!({
+            "name": &*holder.name, "run": holder.run.as_deref(), "held": holder.held,
+            "since_s": holder.since.as_secs_f64(), "leases": leases.collect::<Vec<_>>(),
+        })
     }
 
     /// The design's piles, and then orphans that are not empty.
@@ -349,9 +381,24 @@ fn rounded(time: Duration) -> String {
     humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
 }
 
-fn holder(holder: &Holder) -> Value {
-    let since = holder.since.as_secs_f64();
-    json!({"name": &*holder.name, "held": holder.held, "since_s": since})
+/// The line of a source: which process reads it, since when and until when.
+fn source_text(SourceState { source, share, owner, ended }: &SourceState) -> String {
+    let share = if *share == 0 { String::new() } else { format!(" (share {share})") };
+    let state = match owner {
+        Some(SourceOwner { name, since, left }) => {
+            format!("{name} for {}; the lease ends in {}", rounded(*since), rounded(*left))
+        }
+        None if *ended => "no process; it has ended".to_owned(),
+        None => "no process".to_owned(),
+    };
+    format!("{source}{share} is read by {state}\n")
+}
+
+fn source(SourceState { source, share, owner, ended }: &SourceState) -> Value {
+    let owner = owner.as_ref().map(|SourceOwner { name, since, left }| {
+        json!({"name": &**name, "since_s": since.as_secs_f64(), "left_s": left.as_secs_f64()})
+    });
+    json!({"source": &**source, "share": share, "owner": owner, "ended": ended})
 }
 
 fn account(account: Account) -> Value {

@@ -67,6 +67,7 @@ impl Store {
             }
             let opened = engine.open(&[]).await?;
             let holders = engine.holders().await.unwrap_or_default();
+            let sources = engine.sources().await.unwrap_or_default();
             engine.close().await?;
             let piles = opened.orphans.into_iter().map(|(name, depth)| Surveyed {
                 name,
@@ -78,7 +79,7 @@ impl Store {
                 dead: depth.dead,
             });
             let (piles, account) = (piles.collect(), opened.account);
-            Ok(Survey { store: opened.store, piles, holders, account })
+            Ok(Survey { store: opened.store, piles, holders, sources, account })
         };
         self.wait(surveyed)
     }

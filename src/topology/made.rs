@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gopherworks_pipeline::__private::MakeSource;
 use gopherworks_pipeline::burn::Burn;
 use gopherworks_pipeline::source::Source;
 use gopherworks_supervision::__private::guarded;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{Options, StartError, overlap};
 use crate::catalog::burn::count::Count;
 use crate::catalog::{Halt, RunId, RunState, Site};
-use crate::plan::{IncineratorPlan, Plan};
+use crate::plan::{IncineratorPlan, Plan, SourcePlan};
 
 /// A body up to this many bytes stays in memory; a larger one streams through a file.
 const SPILL_ABOVE: u64 = 256 * 1024;
@@ -59,6 +60,15 @@ impl Sites {
         self.store.as_deref().map_or_else(|| self.run.clone(), RunId::of_store)
     }
 
+    /// Creates a source from its beginning.
+    pub(super) fn maker(&self, source: &SourcePlan) -> MakeSource {
+        let stored = source.piles.iter().all(|pile| !self.plan.piles[*pile].in_memory);
+        let site = self.site(&source.name);
+        let site = Site { durable: site.durable && stored, ..site };
+        let factory = source.factory.clone();
+        Box::new(move || factory.make(&site))
+    }
+
     fn burn(&self, fire: &IncineratorPlan) -> Result<Box<dyn Burn>, Failure> {
         if self.options.dry {
             return Ok(Box::new(Count));
@@ -99,11 +109,7 @@ impl Sites {
         let mut made = Made { sources: Vec::new(), burns: Vec::new() };
         let read = self.plan.sources.iter();
         for source in read.filter(|_| !self.options.without_sources) {
-            let stored = source.piles.iter().all(|pile| !self.plan.piles[*pile].in_memory);
-            let site = self.site(&source.name);
-            let site = Site { durable: site.durable && stored, ..site };
-            let source = source.factory.make(&site).map_err(failed(&source.name))?;
-            made.sources.push(source);
+            made.sources.push(self.maker(source)().map_err(failed(&source.name))?);
         }
         for fire in &self.plan.incinerators {
             let burn = self.burn(fire).map_err(failed(&fire.name))?;

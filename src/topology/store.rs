@@ -1,17 +1,18 @@
 //! The store of durable piles: which piles it keeps, opening it, and what its keeper needs.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use gopherworks_pipeline::__private::{
-    IncineratorCore, KeeperHooks, Kept, Opened, PipelineContext,
-};
+use gopherworks_pipeline::__private::{FeederCore, IncineratorCore, KeeperHooks, Kept, Opened};
 use gopherworks_pipeline::Promises;
 use gopherworks_pipeline::store::{Account, Backend, PileName, StoreError};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::clock::Clock;
 use tokio::sync::oneshot;
 
+use super::inner::Inner;
 use super::{Options, StartError};
+use crate::catalog::RunId;
 use crate::config::elements::StoreConfig;
 use crate::plan::{Plan, Target};
 
@@ -30,11 +31,14 @@ pub struct FoundStore {
     pub account: Option<Account>,
 }
 
-/// The engine of a plan's store, not opened.
+/// The engine of a plan's store, not opened; for a run, if that is given.
 ///
 /// # Errors
 /// `Unsupported` if it is not in this build.
-fn engine(config: &StoreConfig) -> Result<Arc<dyn Backend>, StoreError> {
+fn engine(
+    config: &StoreConfig,
+    #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] run: Option<&RunId>,
+) -> Result<Arc<dyn Backend>, StoreError> {
     match config {
         #[cfg(feature = "sqlite")]
         StoreConfig::Sqlite { path } => Ok(Arc::new(gopherworks_sqlite::Sqlite::new(path))),
@@ -43,9 +47,12 @@ fn engine(config: &StoreConfig) -> Result<Arc<dyn Backend>, StoreError> {
             Err(StoreError::Unsupported("this build has no `sqlite`".into()))
         }
         #[cfg(feature = "postgres")]
-        StoreConfig::Postgres { url, schema, lease, .. } => {
-            let store = gopherworks_postgres::Postgres::new(url.reveal());
-            Ok(Arc::new(store.schema(schema).lease(*lease)))
+        StoreConfig::Postgres { url, schema, .. } => {
+            let store = gopherworks_postgres::Postgres::new(url.reveal()).schema(schema);
+            Ok(Arc::new(match run {
+                Some(run) => store.run(run.as_str()),
+                None => store,
+            }))
         }
         #[cfg(not(feature = "postgres"))]
         StoreConfig::Postgres { .. } => {
@@ -73,7 +80,7 @@ impl Plan {
     /// # Errors
     /// `Unsupported` if it is not in this build.
     pub fn store_engine(&self) -> Result<Option<Arc<dyn Backend>>, StoreError> {
-        self.store.as_ref().map(engine).transpose()
+        self.store.as_ref().map(|config| engine(config, None)).transpose()
     }
 
     /// Where the store is, in words, for messages.
@@ -103,7 +110,7 @@ impl Plan {
     /// Names of the piles that are durable, and what their books survive; those of all other piles
     /// are in memory. Opens nothing.
     pub fn durable_piles(&self) -> Option<(Vec<&str>, Promises)> {
-        let promises = engine(self.store.as_ref()?).ok()?.promises();
+        let promises = engine(self.store.as_ref()?, None).ok()?.promises();
         let piles: Vec<&str> =
             self.piles.iter().filter(|pile| !pile.in_memory).map(|pile| &*pile.name).collect();
         (!piles.is_empty()).then_some((piles, promises))
@@ -151,18 +158,12 @@ fn loads(plan: &Plan) -> Vec<usize> {
     (0..plan.piles.len()).map(load).collect()
 }
 
-/// Refuses sources of piles in a shared store: each process would read them.
-fn without_sources(plan: &Plan) -> Result<(), StoreError> {
-    let shared = |pile: &usize| !plan.piles[*pile].in_memory;
-    let source = plan.sources.iter().find(|source| source.piles.iter().any(shared));
-    source.map_or(Ok(()), |source| {
-        let why = format!(
-            "`{}` has a source, and its store is shared: each process would read it; give it \
-             `store = \"memory\"`, and have a crew bring its books to a dump in the store",
-            source.name
-        );
-        Err(StoreError::Unsupported(why.into()))
-    })
+/// How long books and sources are held for a process that does not answer.
+pub(super) fn lease(plan: &Plan) -> Duration {
+    match plan.store {
+        Some(StoreConfig::Postgres { lease, .. } | StoreConfig::Jetstream { lease, .. }) => lease,
+        _ => Duration::from_secs(30),
+    }
 }
 
 /// Opens the store, if there is one, and reads its piles, on a thread of its own. Simulations and
@@ -171,23 +172,21 @@ pub(super) async fn open(
     plan: &Plan,
     options: &Options,
     clock: &Clock,
+    run: &RunId,
 ) -> Result<Option<Opened>, StartError> {
     if clock.is_simulated() || options.dry {
         return Ok(None);
     }
     let backend = match (&options.store, &plan.store) {
         (Some(given), _) => given.clone(),
-        (None, Some(config)) => engine(config).map_err(StartError::Store)?,
+        (None, Some(config)) => engine(config, Some(run)).map_err(StartError::Store)?,
         (None, None) => return Ok(None),
     };
     let kept = kept(plan);
     if kept.iter().all(|kept| *kept != Kept::Durable) {
         return Ok(None);
     }
-    if backend.promises().shared {
-        without_sources(plan).map_err(StartError::Store)?;
-    }
-    let loads = loads(plan);
+    let (loads, lease) = (loads(plan), lease(plan));
     let names = plan.piles.iter().map(|pile| plan.name_in_store(&pile.name));
     let piles = names.zip(kept).collect();
     let rewound: Vec<String> = match options.again {
@@ -195,7 +194,7 @@ pub(super) async fn open(
         false => Vec::new(),
     };
     let open = move || {
-        let mut opened = Opened::open(backend, piles, &loads)?;
+        let mut opened = Opened::open(backend, piles, &loads, lease)?;
         rewound.iter().try_for_each(|source| opened.rewind(source))?;
         Ok(opened)
     };
@@ -226,8 +225,10 @@ pub(super) fn found(plan: &Plan, opened: &Opened) -> FoundStore {
 }
 
 /// What the keeper needs of the run.
-pub(super) fn hooks(context: &Arc<PipelineContext>, fires: &[Arc<IncineratorCore>]) -> KeeperHooks {
+pub(super) fn hooks(inner: &Inner) -> KeeperHooks {
+    let (context, fires) = (&inner.context, &inner.incinerators);
     let fires: Vec<Weak<IncineratorCore>> = fires.iter().map(Arc::downgrade).collect();
+    let feeders: Vec<Weak<FeederCore>> = inner.feeders.iter().map(Arc::downgrade).collect();
     let [down, up, lost] = [(); 3].map(|()| Arc::downgrade(context));
     KeeperHooks {
         sync: Box::new(move || {
@@ -247,6 +248,12 @@ pub(super) fn hooks(context: &Arc<PipelineContext>, fires: &[Arc<IncineratorCore
         lost: Box::new(move |books| {
             if let Some(context) = lost.upgrade() {
                 context.leases_lost(books);
+            }
+        }),
+        disowned: Box::new(move |at| {
+            let mut feeders = feeders.iter().filter_map(Weak::upgrade);
+            if let Some(feeder) = feeders.find(|feeder| feeder.name == *at.source) {
+                feeder.disowned(at);
             }
         }),
     }

@@ -25,6 +25,7 @@ use super::balancers::PreparedBalancers;
 use super::faults::{self, Reach};
 use super::inner::{Inner, RunningCrew};
 use super::made::{Made, Sites};
+use super::owners;
 use super::placement::Places;
 use super::running::RunningTopology;
 use super::store;
@@ -67,7 +68,7 @@ pub(super) async fn start(
     }
     #[cfg(feature = "http")]
     let operations = bind_operations(plan, options, &clock)?;
-    let opened = store::open(plan, options, &clock).await?;
+    let opened = store::open(plan, options, &clock, &sites.run).await?;
     let sites = Sites { store: opened.as_ref().map(|opened| opened.store.clone()), ..sites };
     let made = sites.make(&clock).await?;
     #[cfg(feature = "http")]
@@ -82,7 +83,7 @@ pub(super) async fn start(
         link: &link,
     };
     let (inner, children) = build.cores(made, opened)?;
-    inner.context.custody.start_keeper(store::hooks(&inner.context, &inner.incinerators))?;
+    inner.context.custody.start_keeper(store::hooks(&inner))?;
     let rules = faults::rules(plan, &options.faults);
     let faults = (!rules.is_empty())
         .then(|| FaultEngine::new(inner.context.clock.clone(), inner.context.seed, rules));
@@ -127,6 +128,7 @@ pub(super) async fn start(
             }
             let feeders = &running.inner().feeders;
             feeders.iter().for_each(|feeder| feeder.open());
+            owners::start(running.inner(), store::lease(plan));
             if let Some(faults) = faults {
                 actix_rt::spawn(faults.drive());
             }
@@ -193,6 +195,7 @@ impl Build<'_> {
     ) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
         let plan = self.plan;
         let found = opened.as_ref().map(|opened| store::found(plan, opened));
+        let is_shared = opened.as_ref().filter(|opened| opened.promises().shared);
         // Everything that can fail comes first: nothing runs yet.
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
@@ -201,7 +204,8 @@ impl Build<'_> {
             let name = format!("{}.source", source.name);
             let durable = source.piles.iter().all(|pile| !plan.piles[*pile].in_memory);
             let stored = opened.as_ref().filter(|_| durable).map(|opened| &*opened.positions);
-            let feeder = FeederCore::new(name.as_str(), made, source.piles.len(), stored);
+            let make = is_shared.filter(|_| durable).map(|_| self.sites.maker(source));
+            let feeder = FeederCore::new(name.as_str(), made, source.piles.len(), stored, make);
             feeders.push(feeder.map_err(|failure| StartError::Node { node: name, failure })?);
         }
 

@@ -12,6 +12,7 @@ mod poison;
 mod random_designs;
 mod relay;
 mod retries;
+mod shared_stores;
 #[cfg(feature = "sqlite")]
 mod stores;
 #[path = "../support/mod.rs"]

@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::join;
 use futures_util::{FutureExt, StreamExt};
 use gopherworks::catalog::Catalog;
 use gopherworks::config::builder::kind;
 use gopherworks::pipeline::BookOutcome;
 use gopherworks::pipeline::book::BookId;
-use gopherworks::pipeline::store::memory::MemoryStore;
 use gopherworks::pipeline::store::{
     Account, Act, Arrival, Arrived, Backend, Commit, Committed, Delivery, Depth, Pass, Passed,
     PileName, PileSpec, Promises, Receipt, Recovered, Reply, StoreError, Want,
@@ -378,43 +376,4 @@ async fn books_of_a_source_that_are_too_large_for_the_store_are_dead_letters() {
     assert!(report.ledger.balances() && report.failures.is_empty(), "{:?}", report.failures);
     let dead = running.dead();
     assert!(matches!(&*dead, [letter] if letter.reason.contains("more than 4 bytes")), "{dead:?}");
-}
-
-/// Two processes share a store: each burns some of the books that one was offered, and both end by
-/// themselves.
-#[actix::test]
-async fn two_processes_share_the_books_of_one() {
-    let store = MemoryStore::new();
-    let [one, two] = [(); 2].map(|()| works(Arc::new(store.process()), "count"));
-    let (one, two) = (one.start().await.expect("it starts"), two.start().await.expect("it starts"));
-    for _ in 0..20 {
-        one.offer("desk", books(50)).await.expect("there is room");
-    }
-    for running in [&one, &two] {
-        running.close_offers();
-    }
-    let (first, second) = join(one.done(), two.done()).await;
-    let (one, two) = join(one.finish(first), two.finish(second)).await;
-    for report in [&one, &two] {
-        assert_eq!(report.outcome, RunOutcome::Finished);
-        assert!(report.ledger.balances() && report.failures.is_empty(), "{:?}", report.failures);
-        assert_eq!((report.ledger.in_flight, report.ledger.kept), (0, 0));
-    }
-    assert_eq!(one.ledger.burned + two.ledger.burned, 1_000);
-    let account = two.account.or(one.account).expect("the store keeps one");
-    assert_eq!((account.offered, account.burned, account.present), (1_000, 1_000, 0));
-}
-
-#[actix::test]
-async fn a_source_of_a_pile_in_a_shared_store_is_refused() {
-    let config = TopologyConfig::builder("works")
-        .pile("desk", |pile| pile.source("generate"))
-        .incinerator("out", |fire| fire.burn("count"))
-        .crew("crew", "desk", "out", |crew| crew.gophers(1, ALL))
-        .build();
-    let topology = Topology::from_config(&config, &Catalog::standard()).expect("a config");
-    let store: Arc<dyn Backend> = Arc::new(MemoryStore::new().process());
-    let options = Options { store: Some(store), ..Options::default() };
-    let refused = topology.with_options(options).start().await;
-    assert!(refused.is_err_and(|error| error.to_string().contains("shared")));
 }

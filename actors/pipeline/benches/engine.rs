@@ -106,7 +106,7 @@ async fn run(shape: Shape<'_>) -> Duration {
     );
     let pool = Pool::new(clock.clone(), 1).expect("threads");
     let context = PipelineContext::new(clock.clone(), Seed(0), pool, store, Vec::new(), None);
-    let feeder = FeederCore::new("source", Box::new(Numbers(shape.books)), lanes, None)
+    let feeder = FeederCore::new("source", Box::new(Numbers(shape.books)), lanes, None, None)
         .expect("nothing to go on with");
     feeder.belongs_to(&context);
     let mut node = 0;

@@ -3,6 +3,7 @@
 
 mod marks;
 mod outbox;
+mod owned;
 mod position;
 mod putting;
 mod reading;
@@ -23,7 +24,9 @@ use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::{Guarded, Port};
 
 use outbox::{Numbers, Outbox, Rows};
-use resume::{Starts, refused, resume};
+use owned::Claim;
+pub use owned::MakeSource;
+use resume::Prepared;
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -105,6 +108,8 @@ pub struct FeederCore {
     /// By pile: books read but not yet put. Several locks are taken in order.
     outboxes: Vec<CachePadded<Mutex<Outbox>>>,
     piles: Vec<OnceLock<Weak<dyn Fed>>>,
+    /// Other processes could read the source too: one of them owns it at a time.
+    claim: Option<Claim>,
     /// Set once all actors have started. Reading earlier would keep threads busy and delay the
     /// start of the remaining actors.
     open: AtomicBool,
@@ -138,6 +143,13 @@ struct Reader {
 }
 
 impl Reader {
+    /// A reader that has given `read` books to the piles.
+    fn at(source: Box<dyn Source>, read: u64, piles: usize, reads: bool) -> Self {
+        let source = Guarded::new(source);
+        let next = (read % piles as u64) as usize;
+        Self { source: reads.then_some(source), next, read, numbers: Numbers::default(), last: 0 }
+    }
+
     /// Most books to read at once.
     fn most(&self) -> usize {
         let fit = BATCH_BYTES.checked_div(self.last).unwrap_or(u64::MAX);
@@ -159,56 +171,43 @@ impl FeederCore {
     /// Creates a feeder that deals the books of `source` to `piles` (>= 1) piles in turn. If those
     /// are durable, `stored` has the positions in the store: the source goes on there.
     ///
+    /// With `make`, other processes could read the source too. This one reads what `make` gives,
+    /// once it has called [`FeederCore::take_over`]; `source` only shows what it is like.
+    ///
     /// # Errors
-    /// The source can't go on there.
+    /// The source can't go on there, or another process could not go on where this one ends.
     pub fn new(
         name: impl Into<String>,
-        mut source: Box<dyn Source>,
+        source: Box<dyn Source>,
         piles: usize,
         stored: Option<&[Checkpoint]>,
+        make: Option<MakeSource>,
     ) -> Result<Arc<Self>, Failure> {
         let name = name.into();
         let piles = piles.max(1);
         let blocks = source.blocks();
-        let keeps_place = stored.is_some() && guarded(|| source.position().is_some()) == Ok(true);
         let regains = guarded(|| source.regains()).unwrap_or(false);
-        let (mut keeps_marks, mut resumed) = (false, false);
-        if let Some(stored) = stored {
-            resumed = stored.iter().any(|stored| *stored.source == *name);
-            let marks = marks::stored(&name, stored);
-            let known = marks.clone().unwrap_or_default();
-            keeps_marks = guarded(|| source.leave_out(known)) == Ok(true);
-            if keeps_marks && marks.is_none() {
-                return Err(refused("is one of another kind of source"));
-            }
+        let Prepared { keeps_place, keeps_marks, resumed, sources, starts } =
+            Prepared::of(&name, source, piles, stored)?;
+        if make.is_some() && !keeps_place && !keeps_marks {
+            return Err(Failure::permanent(
+                "its store is shared, and another process could not go on where this one ends; \
+                 give its pile `store = \"memory\"`, and have a crew bring the books to a dump",
+            ));
         }
-        // A failed or wrong split is ignored.
-        let parts = (piles > 1 && !keeps_marks)
-            .then(|| guarded(|| source.split(piles)).ok().flatten())
-            .flatten()
-            .filter(|parts| parts.len() == piles);
-        let mut sources = parts.unwrap_or_else(|| vec![source]);
-        let starts = match stored.filter(|_| keeps_place) {
-            Some(stored) => resume(&name, &mut sources, piles, stored)?,
-            None => Starts::new(&sources, piles),
-        };
-        let total = sources.iter().map(|source| source.total()).sum();
+        let shared = make.is_some();
+        let totals = sources.iter().map(|source| source.total());
+        let total = if shared { None } else { totals.sum() };
         let readers: Vec<_> = sources
             .into_iter()
             .zip(starts.readers)
             .map(|(source, read)| {
-                CachePadded::new(Mutex::new(Reader {
-                    source: Some(Guarded::new(source)),
-                    next: (read % piles as u64) as usize,
-                    read,
-                    numbers: Numbers::default(),
-                    last: 0,
-                }))
+                CachePadded::new(Mutex::new(Reader::at(source, read, piles, !shared)))
             })
             .collect();
         let outboxes = starts.shares.into_iter().map(|progress| {
             let progress = progress.filter(|_| keeps_place).map(Box::new);
-            CachePadded::new(Mutex::new(Outbox::new(progress)))
+            CachePadded::new(Mutex::new(Outbox::new(progress, 0)))
         });
         Ok(Arc::new(Self {
             name,
@@ -226,6 +225,7 @@ impl FeederCore {
             readers,
             outboxes: outboxes.collect(),
             piles: (0..piles).map(|_| OnceLock::new()).collect(),
+            claim: make.map(Claim::new),
             open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
@@ -283,7 +283,7 @@ impl FeederCore {
     }
 
     fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.open.load(Ordering::Acquire) && self.is_owned()
     }
 
     fn ring(&self) {
@@ -310,6 +310,7 @@ impl FeederCore {
         let unread: Vec<Outbox> = {
             let mut outboxes: Vec<_> = (0..self.outboxes.len()).map(|at| self.outbox(at)).collect();
             self.ended.store(true, Ordering::Release);
+            self.claim.iter().for_each(Claim::close);
             let back = outboxes.iter_mut().filter(|_| self.regains || self.keeps_place);
             back.map(|outbox| std::mem::take(&mut **outbox)).collect()
         };

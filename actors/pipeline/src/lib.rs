@@ -45,7 +45,7 @@ pub mod __private {
     pub use crate::custody::ledger::IdSet;
     pub use crate::custody::slots::Slots;
     pub use crate::custody::{Bound, Charges, Custody, HolderId, PileKey, Want};
-    pub use crate::feeder::{Feeder, FeederCore};
+    pub use crate::feeder::{Feeder, FeederCore, MakeSource};
     pub use crate::gopher::{CrewCore, Destination, Gopher, MakeWork};
     pub use crate::incinerator::{Incinerator, IncineratorCore, MakeBurn};
     pub use crate::job::Served;

@@ -51,8 +51,8 @@ use crate::book::BookId;
 pub use error::StoreError;
 pub use parts::{
     Account, Act, Append, Appended, Arrival, Arrived, Bound, Checkpoint, Commit, Committed, Cursor,
-    DeadBook, Delivery, Depth, Holder, NewBook, Ownership, Pass, Passed, PileName, PileSpec,
-    Receipt, Recovered, Tries, Want,
+    DeadBook, Delivery, Depth, HeldLeases, Holder, NewBook, Ownership, Pass, Passed, PileName,
+    PileSpec, Receipt, Recovered, SourceOwner, SourceState, Tries, Want,
 };
 pub use promises::Promises;
 pub use survey::{Finding, Peeked, Survey, Surveyed};
@@ -204,7 +204,27 @@ pub trait Backend: Send + Sync + 'static {
         unsupported("ownership of sources")
     }
 
-    /// Forgets the positions of all shares of a source, so that it is read anew.
+    /// Gives up a share of a source that was read to its end, which [`SourceState::ended`] tells
+    /// until it has another owner.
+    ///
+    /// # Errors
+    /// `Stale` if `token` is not the owner's any more.
+    fn finish_source<'a>(
+        &'a self,
+        source: &'a str,
+        share: u32,
+        token: u64,
+    ) -> Reply<'a, Result<(), StoreError>> {
+        self.disown(source, share, token)
+    }
+
+    /// What is known of the sources of this opener's works.
+    fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {
+        unsupported("listing sources")
+    }
+
+    /// Forgets the positions of all shares of a source, so that it is read anew. In a
+    /// shared engine an owner loses it.
     fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
         let _ = source;
         unsupported("reading a source anew")

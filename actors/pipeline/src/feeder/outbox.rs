@@ -17,11 +17,13 @@ pub(super) struct Outbox {
     pub(super) progress: Option<Box<Progress>>,
     /// The mark of each book, if the source marks them.
     pub(super) marks: VecDeque<Option<Mark>>,
+    /// The token of the source's owner, if it is owned.
+    pub(super) owner: u64,
 }
 
 impl Outbox {
-    pub(super) fn new(progress: Option<Box<Progress>>) -> Self {
-        Self { progress, ..Self::default() }
+    pub(super) fn new(progress: Option<Box<Progress>>, owner: u64) -> Self {
+        Self { progress, owner, ..Self::default() }
     }
 
     /// Removes books that an earlier run has stored.

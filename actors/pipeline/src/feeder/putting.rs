@@ -67,7 +67,7 @@ impl FeederCore {
                 }
                 .encode(),
                 adds: false,
-                owner: 0,
+                owner: outbox.owner,
             },
         );
         let marks = outbox.marks.range(..count.min(outbox.marks.len()));
@@ -79,7 +79,7 @@ impl FeederCore {
                 share: share as u32,
                 position: marks::encode(&marks),
                 adds: true,
-                owner: 0,
+                owner: outbox.owner,
             }),
         };
         let put = custody.store_from_source(pile.key(), books, checkpoint);

@@ -168,7 +168,7 @@ impl FeederCore {
             reader.source = None;
             return Ok(0);
         }
-        let Some(source) = reader.source.as_mut() else {
+        let Some(source) = reader.source.as_mut().filter(|_| self.is_owned()) else {
             return Ok(0);
         };
         let (keeps_place, keeps_marks) = (self.keeps_place, self.keeps_marks);
@@ -221,6 +221,9 @@ impl FeederCore {
                 };
                 let mut outboxes: SmallVec<[_; 1]> =
                     outboxes.map(|outbox| self.outbox(outbox)).collect();
+                if !self.is_owned() {
+                    return Ok(0);
+                }
                 if self.has_ended() {
                     drop(outboxes);
                     if !self.regains && !keeps_place {
@@ -252,6 +255,10 @@ impl FeederCore {
                 }
             }
             Ok(Ok(None)) => {
+                let _outbox = self.outbox(at.min(self.outboxes.len() - 1));
+                if !self.is_owned() {
+                    return Ok(0);
+                }
                 reader.source = None;
                 self.over[at].store(true, Ordering::Release);
                 if self.over.iter().all(|over| over.load(Ordering::Acquire)) {

@@ -1,5 +1,6 @@
 //! Going on with sources of earlier runs.
 
+use super::marks;
 use super::position::{Position, Progress};
 use crate::source::Source;
 use crate::store::Checkpoint;
@@ -7,10 +8,56 @@ use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 
 /// A position in the store that the source can't go on from.
-pub(super) fn refused(why: &str) -> Failure {
+fn refused(why: &str) -> Failure {
     Failure::permanent(format!(
         "its position is in the store, but {why}; `run --again` reads it anew"
     ))
+}
+
+/// A source before its first read.
+pub(super) struct Prepared {
+    /// Its positions are stored with its books.
+    pub(super) keeps_place: bool,
+    /// Marks of its books are stored with them.
+    pub(super) keeps_marks: bool,
+    /// Some of it was read before.
+    pub(super) resumed: bool,
+    /// One, or one for each pile.
+    pub(super) sources: Vec<Box<dyn Source>>,
+    pub(super) starts: Starts,
+}
+
+impl Prepared {
+    /// Has a source of `piles` go on where it is stored, if their books are.
+    pub(super) fn of(
+        name: &str,
+        mut source: Box<dyn Source>,
+        piles: usize,
+        stored: Option<&[Checkpoint]>,
+    ) -> Result<Self, Failure> {
+        let keeps_place = stored.is_some() && guarded(|| source.position().is_some()) == Ok(true);
+        let (mut keeps_marks, mut resumed) = (false, false);
+        if let Some(stored) = stored {
+            resumed = stored.iter().any(|stored| *stored.source == *name);
+            let marks = marks::stored(name, stored);
+            let known = marks.clone().unwrap_or_default();
+            keeps_marks = guarded(|| source.leave_out(known)) == Ok(true);
+            if keeps_marks && marks.is_none() {
+                return Err(refused("is one of another kind of source"));
+            }
+        }
+        // A failed or wrong split is ignored.
+        let parts = (piles > 1 && !keeps_marks)
+            .then(|| guarded(|| source.split(piles)).ok().flatten())
+            .flatten()
+            .filter(|parts| parts.len() == piles);
+        let mut sources = parts.unwrap_or_else(|| vec![source]);
+        let starts = match stored.filter(|_| keeps_place) {
+            Some(stored) => resume(name, &mut sources, piles, stored)?,
+            None => Starts::new(&sources, piles),
+        };
+        Ok(Self { keeps_place, keeps_marks, resumed, sources, starts })
+    }
 }
 
 /// Where readers and shares begin.
@@ -30,7 +77,7 @@ impl Starts {
 }
 
 /// Has the `sources` of a feeder, one or one for each of `piles`, go on where they are stored.
-pub(super) fn resume(
+fn resume(
     name: &str,
     sources: &mut [Box<dyn Source>],
     piles: usize,

@@ -4,6 +4,7 @@
 //! one of the processes. What is stored survives the backends, not the store. Time stands still
 //! until [`MemoryStore::elapse`]. Errors can be queued by [`MemoryBackend::fail`].
 
+mod sources;
 mod state;
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use super::{
     Account, Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
     Delivery, Depth, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises,
-    Receipt, Recovered, Reply, StoreError, Survey, Want,
+    Receipt, Recovered, Reply, SourceState, StoreError, Survey, Want,
 };
 use crate::book::BookId;
 use state::State;
@@ -242,7 +243,11 @@ impl Backend for MemoryBackend {
         token: Option<u64>,
         lease: Duration,
     ) -> Reply<'a, Result<Ownership, StoreError>> {
-        Box::pin(async move { self.write(|state| state.own(source, share, token, lease)) })
+        let call = move |state: &mut State| {
+            let (key, next, now) = ((source, share), state.number(), state.now);
+            state.sources.own(key, (token, next, self.process), (now, lease))
+        };
+        Box::pin(async move { self.write(call) })
     }
 
     fn disown<'a>(
@@ -251,13 +256,29 @@ impl Backend for MemoryBackend {
         share: u32,
         token: u64,
     ) -> Reply<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.write(|state| state.disown(source, share, token)) })
+        let call = move |state: &mut State| state.sources.disown((source, share), token, false);
+        Box::pin(async move { self.write(call) })
+    }
+
+    fn finish_source<'a>(
+        &'a self,
+        source: &'a str,
+        share: u32,
+        token: u64,
+    ) -> Reply<'a, Result<(), StoreError>> {
+        let call = move |state: &mut State| state.sources.disown((source, share), token, true);
+        Box::pin(async move { self.write(call) })
+    }
+
+    fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {
+        Box::pin(async move { self.read(|state| Ok(state.sources.states(state.now))) })
     }
 
     fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.write(|state| {
-                state.rewind(source);
+                let next = state.number();
+                state.sources.rewind(source, next);
                 Ok(())
             })
         })

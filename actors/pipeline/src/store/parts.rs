@@ -154,6 +154,30 @@ pub struct Ownership {
     pub position: Option<Bytes>,
 }
 
+/// What a store knows of a share of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    /// The source's name in the works.
+    pub source: Arc<str>,
+    /// The share of a source that is read in parts; 0 for the whole.
+    pub share: u32,
+    /// The process that owns it.
+    pub owner: Option<SourceOwner>,
+    /// It was read to its end, and has had no owner since.
+    pub ended: bool,
+}
+
+/// The process that owns a share of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceOwner {
+    /// Host and process id, as in [`Holder::name`].
+    pub name: Arc<str>,
+    /// How long ago it became the owner.
+    pub since: Duration,
+    /// Time until its ownership ends, unless it is renewed.
+    pub left: Duration,
+}
+
 /// New books for a pile.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -353,10 +377,25 @@ pub struct DeadBook {
 pub struct Holder {
     /// Host and process id, such as `host:4711`.
     pub name: Arc<str>,
+    /// Identity of its run, if it told one.
+    pub run: Option<Arc<str>>,
     /// How many books it holds, if another process can know that.
     pub held: Option<u64>,
     /// How long ago it opened the store.
     pub since: Duration,
+    /// The piles whose books it holds by leases, if the engine knows them.
+    pub leases: Vec<HeldLeases>,
+}
+
+/// The books of one pile that a process holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLeases {
+    /// The pile that these books are on.
+    pub pile: PileName,
+    /// How many books.
+    pub books: u64,
+    /// Time until the first and the last of the leases end, unless they are extended.
+    pub left: (Duration, Duration),
 }
 
 /// Plays a commit by the single calls.

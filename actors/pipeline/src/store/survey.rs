@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Account, Holder, PileName, Tries};
+use super::{Account, Holder, PileName, SourceState, Tries};
 use crate::book::Book;
 
 /// What a store holds.
@@ -16,6 +16,8 @@ pub struct Survey {
     pub piles: Vec<Surveyed>,
     /// The processes that have the store open, or hold books of it.
     pub holders: Vec<Holder>,
+    /// The shares of sources that were ever owned, if the engine is shared.
+    pub sources: Vec<SourceState>,
     /// The account over all runs, if the engine keeps it.
     pub account: Option<Account>,
 }

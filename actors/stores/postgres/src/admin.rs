@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use gopherworks_pipeline::book::BookId;
 use gopherworks_pipeline::store::{
-    Cursor, DeadBook, Depth, Holder, Ownership, PileName, StoreError,
+    Cursor, DeadBook, Depth, HeldLeases, Holder, PileName, StoreError,
 };
 use tokio_postgres::types::Type;
 
 use crate::cart::{Packed, decode_one};
-use crate::core::{Core, micros};
+use crate::core::Core;
 use crate::error::Failed;
 use crate::link::{Param, retried};
 use crate::schema::{DEPTH, damaged, depth, one};
@@ -67,89 +67,47 @@ impl Core {
 
     pub async fn holders(&self) -> Result<Vec<Holder>, StoreError> {
         // Besides those that hold books, those whose housekeeping was seen lately.
-        let sql = "with h as (select holder, sum(bit_count(live::bit(64)))::bigint as books
-                from @cart where until > now() group by holder)
-            select coalesce(o.name, 'process ' || h.holder), coalesce(h.books, 0),
-                coalesce(extract(epoch from now() - o.since) * 1000000, 0)::bigint
+        let sql = "with h as (select c.holder, p.works, p.name,
+                    sum(bit_count(c.live::bit(64)))::bigint as books,
+                    (extract(epoch from min(c.until) - now()) * 1000000)::bigint as first,
+                    (extract(epoch from max(c.until) - now()) * 1000000)::bigint as last
+                from @cart c join @pile p on p.id = c.pile where c.until > now()
+                group by c.holder, p.id)
+            select coalesce(o.id, h.holder), coalesce(o.name, 'process ' || h.holder), o.run,
+                coalesce(extract(epoch from now() - o.since) * 1000000, 0)::bigint,
+                h.works, h.name, h.books, h.first, h.last
             from h full join @opener o on o.id = h.holder
-            where h.books > 0 or o.seen > now() - interval '3 minutes' order by 1";
-        let rows = self.run(sql, &[]).await?;
-        let holder = |row: &tokio_postgres::Row| {
-            let since: i64 = row.try_get(2).map_err(damaged)?;
-            Ok(Holder {
-                name: row.try_get::<_, &str>(0).map_err(damaged)?.into(),
-                held: Some(row.try_get::<_, i64>(1).map_err(damaged)? as u64),
-                since: Duration::from_micros(since.max(0) as u64),
-            })
-        };
-        rows.iter().map(holder).collect()
-    }
-
-    /// The works whose sources are meant.
-    fn works(&self) -> &str {
-        self.works.as_deref().unwrap_or_default()
-    }
-
-    pub async fn own(
-        &self,
-        source: &str,
-        share: u32,
-        token: Option<u64>,
-        lease: Duration,
-    ) -> Result<Ownership, StoreError> {
-        let (works, share, lease) = (self.works(), i64::from(share), micros(lease));
-        let token = token.map(|token| i64::try_from(token).unwrap_or(-1));
-        let sql = match token {
-            Some(_) => {
-                "update @source set until = now() + $4 * interval '1 microsecond', holder = $5
-                where works = $1 and name = $2 and share = $3 and token = $6
-                returning token, position"
+            where h.books > 0 or o.seen > now() - interval '3 minutes' order by 2, 1, 5, 6";
+        let mut holders: Vec<(i32, Holder)> = Vec::new();
+        for row in self.run(sql, &[]).await? {
+            let text = |at: usize| row.try_get::<_, Option<&str>>(at).map_err(damaged);
+            let number = |at: usize| {
+                let number: Option<i64> = row.try_get(at).map_err(damaged)?;
+                Ok::<_, StoreError>(number.unwrap_or_default().max(0) as u64)
+            };
+            let id: i32 = row.try_get(0).map_err(damaged)?;
+            if holders.last().is_none_or(|(last, _)| *last != id) {
+                holders.push((
+                    id,
+                    Holder {
+                        name: text(1)?.unwrap_or_default().into(),
+                        run: text(2)?.map(Into::into),
+                        held: Some(0),
+                        since: Duration::from_micros(number(3)?),
+                        leases: Vec::new(),
+                    },
+                ));
             }
-            None => {
-                "insert into @source as s (works, name, share, token, until, holder)
-                select $1, $2, $3, nextval('@owner'), now() + $4 * interval '1 microsecond', $5
-                where $6::bigint is null
-                on conflict (works, name, share) do update
-                set token = excluded.token, until = excluded.until, holder = excluded.holder
-                where s.until <= now() returning token, position"
+            if let (Some((_, holder)), Some(works), Some(pile)) =
+                (holders.last_mut(), text(4)?, text(5)?)
+            {
+                let (pile, books) = (PileName::new(works, pile), number(6)?);
+                let left = (Duration::from_micros(number(7)?), Duration::from_micros(number(8)?));
+                holder.held = holder.held.map(|held| held + books);
+                holder.leases.push(HeldLeases { pile, books, left });
             }
-        };
-        let params: [Param<'_>; 6] = [
-            (&works, Type::TEXT),
-            (&source, Type::TEXT),
-            (&share, Type::INT8),
-            (&lease, Type::INT8),
-            (&self.me, Type::INT4),
-            (&token, Type::INT8),
-        ];
-        if let Some(row) = self.run(sql, &params).await?.first() {
-            let position: Option<Vec<u8>> = row.try_get(1).map_err(damaged)?;
-            let token = row.try_get::<_, i64>(0).map_err(damaged)? as u64;
-            return Ok(Ownership { token, position: position.map(Into::into) });
         }
-        if token.is_some() {
-            return Err(StoreError::Stale);
-        }
-        let sql = "select o.name from @source s join @opener o on o.id = s.holder
-            where s.works = $1 and s.name = $2 and s.share = $3";
-        let owners = self.run(sql, &params[..3]).await?;
-        let owner = owners.first().and_then(|row| row.try_get::<_, &str>(0).ok());
-        let what = format!("`{source}` is read by {}", owner.unwrap_or("another process"));
-        Err(StoreError::InUse { pid: None, what: what.into() })
-    }
-
-    pub async fn disown(&self, source: &str, share: u32, token: u64) -> Result<(), StoreError> {
-        let (works, share) = (self.works(), i64::from(share));
-        let token = i64::try_from(token).unwrap_or(-1);
-        let sql = "update @source set until = '-infinity', holder = 0
-            where works = $1 and name = $2 and share = $3 and token = $4 returning 1";
-        let params: [Param<'_>; 4] = [
-            (&works, Type::TEXT),
-            (&source, Type::TEXT),
-            (&share, Type::INT8),
-            (&token, Type::INT8),
-        ];
-        self.run(sql, &params).await?.first().map_or(Err(StoreError::Stale), |_| Ok(()))
+        Ok(holders.into_iter().map(|(_, holder)| holder).collect())
     }
 
     pub async fn dead(&self, from: Cursor, most: usize) -> Result<Vec<DeadBook>, StoreError> {

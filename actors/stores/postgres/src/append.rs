@@ -148,7 +148,7 @@ impl Core {
         plan: &Plan,
         answers: &mut Answers,
     ) -> Result<(), Failed> {
-        let stale = self.check_in(tx, plan).await?;
+        let stale = self.check_in(tx, plan, &self.repeated(tx, plan).await?).await?;
         let mut accepted = HashSet::new();
         let mut given: Vec<(usize, Vec<Option<Appended>>)> = Vec::new();
         // Positions of each row that are stored now.
@@ -293,47 +293,5 @@ impl Core {
         let of: i16 = found.try_get(1).map_err(damaged)?;
         let key = Key { pile: row.pile, at, token: row.token };
         Ok(Some(Held { key, pos: book.pos, of: of as u8, size: book.size }.receipt()))
-    }
-
-    /// Stores the last position of each source, if its owner still owns it. Answers the appends
-    /// whose owner does not.
-    pub async fn check_in(&self, tx: &Tx<'_>, plan: &Plan) -> Result<HashSet<usize>, Failed> {
-        let works = self.works.as_deref().unwrap_or_default();
-        let mut last = HashMap::new();
-        for (at, new) in plan.appends.iter().enumerate() {
-            if let Some(to) = &new.checkpoint {
-                let key = (&*to.source, i64::from(to.share), to.owner as i64);
-                let (appends, position) =
-                    last.entry(key).or_insert_with(|| (Vec::new(), &to.position));
-                appends.push(at);
-                *position = &to.position;
-            }
-        }
-        let mut stale = HashSet::new();
-        let mut sources: Vec<_> = last.into_iter().collect();
-        sources.sort_unstable();
-        for ((source, share, owner), (appends, position)) in sources {
-            let position: &[u8] = position;
-            let sql = "insert into @source as s (works, name, share, token, position)
-                select $1, $2, $3, 0, $5 where $4 = 0
-                on conflict (works, name, share) do nothing";
-            let params: [Param<'_>; 5] = [
-                (&works, Type::TEXT),
-                (&source, Type::TEXT),
-                (&share, Type::INT8),
-                (&owner, Type::INT8),
-                (&position, Type::BYTEA),
-            ];
-            // A source that was never owned.
-            if owner == 0 && tx.execute(sql, &params).await? == 1 {
-                continue;
-            }
-            let sql = "update @source set position = $5
-                where works = $1 and name = $2 and share = $3 and token = $4";
-            if tx.execute(sql, &params).await? == 0 {
-                stale.extend(appends);
-            }
-        }
-        Ok(stale)
     }
 }

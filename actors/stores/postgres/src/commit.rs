@@ -156,7 +156,7 @@ impl Core {
                 plan.appends.iter().map(full).for_each(|(at, full)| answers.appended(at, full));
             }
             Appends::Fast => {
-                if !self.check_in(&tx, plan).await?.is_empty() {
+                if !self.check_in(&tx, plan, &Default::default()).await?.is_empty() {
                     *appends = Appends::Careful;
                     return Err(Failed::Again);
                 }

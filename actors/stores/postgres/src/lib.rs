@@ -17,6 +17,7 @@ mod plan;
 mod schema;
 mod settings;
 mod single;
+mod source;
 #[cfg(feature = "tls")]
 mod tls;
 mod view;
@@ -29,7 +30,7 @@ use gopherworks_pipeline::book::BookId;
 use gopherworks_pipeline::store::{
     Account, Act, Append, Appended, Backend, Commit, Committed, Cursor, DeadBook, Delivery, Depth,
     Finding, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises, Receipt,
-    Recovered, Reply, StoreError, Survey, Want,
+    Recovered, Reply, SourceState, StoreError, Survey, Want,
 };
 use gopherworks_supervision::clock::Clock;
 
@@ -115,6 +116,13 @@ impl Postgres {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = Some(lease);
+        self
+    }
+
+    /// Identity of this process's run, which [`Holder::run`] tells others.
+    #[must_use]
+    pub fn run(mut self, run: &str) -> Self {
+        self.settings.run = Some(run.into());
         self
     }
 
@@ -285,7 +293,26 @@ impl Backend for Postgres {
         token: u64,
     ) -> Reply<'a, Result<(), StoreError>> {
         let source = source.to_owned();
-        self.link.ask(move |core| async move { core.disown(&source, share, token).await })
+        self.link.ask(move |core| async move { core.disown(&source, share, token, false).await })
+    }
+
+    fn finish_source<'a>(
+        &'a self,
+        source: &'a str,
+        share: u32,
+        token: u64,
+    ) -> Reply<'a, Result<(), StoreError>> {
+        let source = source.to_owned();
+        self.link.ask(move |core| async move { core.disown(&source, share, token, true).await })
+    }
+
+    fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {
+        self.link.ask(move |core| async move { core.sources().await })
+    }
+
+    fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
+        let source = source.to_owned();
+        self.link.ask(move |core| async move { core.rewind(&source).await })
     }
 
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {

@@ -198,9 +198,6 @@ impl Plan {
         ids: &mut HashSet<i64>,
     ) -> Result<(), StoreError> {
         let pile = core.pile(&append.to)?;
-        if append.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.adds) {
-            return Err(StoreError::Unsupported("positions that grow".into()));
-        }
         let lease = append.hold.then_some(pile.lease);
         let mut records = Vec::with_capacity(append.books.len());
         for NewBook { book, key } in &append.books {

@@ -12,9 +12,10 @@ use crate::core::{Core, Pile, micros};
 use crate::error::Failed;
 use crate::link::{pool, retried};
 use crate::settings::Settings;
+use crate::source::POSITION;
 
 /// The version of the tables that this engine reads and writes.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// Oldest server: `bit_count`.
 const SERVER: i32 = 140_000;
@@ -32,7 +33,7 @@ insert into @meta default values on conflict do nothing";
 
 /// `at` is an arrival, in its last six bits the number of a row that was split off. `live` has a
 /// bit a book. `token` and `until` are a lease, and `due` a delay; no index has them, so that
-/// leases rewrite neither indexes nor books.
+/// leases rewrite neither indexes nor books. `mark` has what was added to positions.
 const TABLES: &str = "
 create sequence @arrival;
 create sequence @owner;
@@ -42,7 +43,7 @@ create table @pile (
 );
 create table @opener (
     id int generated always as identity primary key,
-    name text not null,
+    name text not null, run text,
     since timestamptz not null default now(), seen timestamptz not null default now()
 );
 create table @cart (
@@ -69,8 +70,14 @@ create index on @seen (until);
 create table @source (
     works text not null, name text not null, share bigint not null,
     token bigint not null, until timestamptz not null default '-infinity',
+    since timestamptz not null default now(), ended boolean not null default false,
     holder int not null default 0, position bytea,
     primary key (works, name, share)
+);
+create table @mark (
+    works text not null, name text not null, share bigint not null,
+    n bigint generated always as identity, part bytea not null,
+    primary key (works, name, share, n)
 );
 create table @dead (
     at bigint generated always as identity primary key,
@@ -78,7 +85,7 @@ create table @dead (
     bytes bigint not null, book bytea not null
 );
 create table @tally (burned bigint not null, dropped bigint not null);
-update @meta set version = 1";
+update @meta set version = 2";
 
 /// What a server must be before books are given to it.
 async fn examine(core: &Core, settings: &Settings) -> Result<String, Failed> {
@@ -203,8 +210,9 @@ pub(crate) async fn open(
     let level = retried!(examine(&core, settings).await)?;
     core.begin = begin(settings, &level);
     let store = retried!(create(&core, &settings.schema).await)?;
-    let sql = "insert into @opener (name) values ($1) returning id";
-    let row = one(core.run(sql, &[(&name(), Type::TEXT)]).await?)?;
+    let sql = "insert into @opener (name, run) values ($1, $2) returning id";
+    let run = settings.run.as_deref();
+    let row = one(core.run(sql, &[(&name(), Type::TEXT), (&run, Type::TEXT)]).await?)?;
     core.me = row.try_get(0).map_err(damaged)?;
     for spec in specs {
         let (works, pile) = (&*spec.name.works, &*spec.name.pile);
@@ -272,9 +280,12 @@ async fn recover(core: &Core, specs: &[PileSpec]) -> Result<Recovered, StoreErro
         .filter(|(name, depth)| mine(name) && depth.books + depth.dead > 0)
         .collect();
     recovered.orphans.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let sql = "select name, share, position, token from @source
-        where position is not null and ($1::text is null or works = $1)";
-    for row in core.run(sql, &[(&core.works, Type::TEXT)]).await? {
+    let sql = format!(
+        "select name, share, position, token from (select s.name, s.share, s.token,
+                {POSITION} as position from @source s where $1::text is null or s.works = $1) s
+            where position is not null"
+    );
+    for row in core.run(&sql, &[(&core.works, Type::TEXT)]).await? {
         recovered.positions.push(Checkpoint {
             source: row.try_get::<_, &str>(0).map_err(damaged)?.into(),
             share: u32::try_from(row.try_get::<_, i64>(1).map_err(damaged)?).map_err(damaged)?,

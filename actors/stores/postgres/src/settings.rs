@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub unsynced: bool,
     /// Instead of what piles say.
     pub lease: Option<Duration>,
+    /// Identity of the run, for other processes.
+    pub run: Option<Arc<str>>,
     /// How long the server may take for a statement, and a connection attempt.
     pub timeout: Duration,
 }
@@ -37,7 +39,7 @@ fn refused(why: impl fmt::Display) -> StoreError {
 impl Settings {
     pub fn new(url: &str) -> Self {
         let (schema, timeout) = ("gopherworks".into(), Duration::from_secs(30));
-        Self { url: url.into(), schema, unsynced: false, lease: None, timeout }
+        Self { url: url.into(), schema, unsynced: false, lease: None, run: None, timeout }
     }
 
     /// The schema in SQL, with a point.

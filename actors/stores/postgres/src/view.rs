@@ -66,7 +66,7 @@ impl Core {
             });
         }
         let (holders, account) = (self.holders().await?, Some(self.account().await?));
-        Ok(Survey { store, piles, holders, account })
+        Ok(Survey { store, piles, holders, sources: self.sources().await?, account })
     }
 
     pub async fn peek(&self, name: &PileName, most: usize) -> Result<Vec<Peeked>, StoreError> {

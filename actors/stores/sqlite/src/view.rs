@@ -89,7 +89,7 @@ impl<'s> View<'s> {
         let (piles, account) = read().map_err(sqlite)?;
         let store: Option<String> = schema::meta(&self.conn, "store")?;
         let store = store.unwrap_or_default().into();
-        Ok(Survey { store, piles, holders, account: Some(account) })
+        Ok(Survey { store, piles, holders, sources: Vec::new(), account: Some(account) })
     }
 
     pub fn peek(&self, name: &PileName, most: usize) -> Result<Vec<Peeked>, StoreError> {
@@ -180,5 +180,6 @@ pub(crate) fn dead(
 pub(crate) fn holder(pid: u32, held: Option<u64>, since: Duration) -> Holder {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
-    Holder { name: format!("{host}:{pid}").into(), held, since }
+    let (name, leases) = (format!("{host}:{pid}").into(), Vec::new());
+    Holder { name, run: None, held, since, leases }
 }

@@ -15,7 +15,7 @@ use crate::custody::ledger::Ledger;
 use crate::custody::outcomes::Awaited;
 use crate::custody::shelf::Shelf;
 use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
-use crate::store::{Account, Checkpoint, Receipt};
+use crate::store::{Account, Backend, Checkpoint, Receipt};
 use gopherworks_balancer::figures::Buckets;
 use gopherworks_supervision::clock::Clock;
 
@@ -74,6 +74,11 @@ impl Custody {
     pub(super) fn journal_of(&self, pile: PileKey) -> Option<&Journal> {
         let journal = self.pile(pile).journal.as_deref();
         journal.filter(|journal| journal.is_durable(pile))
+    }
+
+    /// The store, if a pile is durable.
+    pub fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.journal().map(|journal| journal.backend().clone())
     }
 
     /// True if the books of `pile` are stored.

@@ -257,6 +257,11 @@ impl Custody {
             let _ = told.send(Err((books, why)));
             self.ring(pile);
         }
+        for (pile, books, held, _) in stored.disowned {
+            // Their owner has them, or its source gives them again.
+            self.forget(pile, books.len(), books.bytes(), held);
+            self.ring(pile);
+        }
         for unfit in stored.unfit {
             self.unfit(unfit);
         }

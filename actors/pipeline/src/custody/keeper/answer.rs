@@ -16,6 +16,8 @@ pub(crate) struct Stored {
     pub(crate) books: Vec<(PileKey, Numbered, Then, bool)>,
     /// Offers that are refused.
     pub(crate) declined: Vec<(PileKey, Numbered, bool, (Offered, StoreError))>,
+    /// New books of a source that another process owns, with their position: they are not stored.
+    pub(crate) disowned: Vec<(PileKey, Numbered, bool, Checkpoint)>,
     /// Outcomes of books.
     pub(crate) ended: Vec<(BookOutcome, BookIds)>,
     /// By pile: number of books that are in the store only from now on.
@@ -150,7 +152,10 @@ impl Answer {
                 1 => self.unfit(pile, books, true, held, &why),
                 _ => books.into_iter().for_each(|book| self.again(pile, vec![book], held)),
             },
-            (Some(error), _) => self.broken = Some(error),
+            (Some(error), _) => match checkpoint.filter(|_| matches!(error, StoreError::Stale)) {
+                Some(at) => self.stored.disowned.push((pile, Numbered::of(books), held, at)),
+                None => self.broken = Some(error),
+            },
         }
     }
 

@@ -217,8 +217,8 @@ impl Batch {
                     }));
                     self.appends.push((pile, Sequel::Arrived(then)));
                 }
-                // A book that never had a lease comes from a pile in memory. Stored ids are known, so
-                // that no book is stored twice.
+                // A book that never had a lease comes from a pile in memory. Stored ids are known,
+                // so that no book is stored twice.
                 Came::Moved(moved, to, book)
                     if moved.known == Known::No
                         || moved.known == Known::Perhaps && receipts.of(moved.id).is_none() =>

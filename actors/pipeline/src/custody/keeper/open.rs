@@ -58,7 +58,8 @@ impl std::fmt::Debug for Opened {
 impl Opened {
     /// Opens a store for `piles`, in the order of their keys, and reads the first books of the
     /// durable ones. Of a shared store they are fetched later, and no more than `loads` (by pile)
-    /// at once, so that other processes get some; none of a pile without loads. Blocks, so it must not be called on an arbiter.
+    /// at once, so that other processes get some; none of a pile without loads. Books are held
+    /// for `lease`. Blocks, so it must not be called on an arbiter.
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
@@ -67,6 +68,7 @@ impl Opened {
         backend: Arc<dyn Backend>,
         piles: Vec<(PileName, Kept)>,
         loads: &[usize],
+        lease: Duration,
     ) -> Result<Self, StoreError> {
         let promises = backend.promises();
         if !promises.kill {
@@ -83,7 +85,7 @@ impl Opened {
         let durable = |kept: Kept| kept == Kept::Durable;
         let specs: Vec<PileSpec> = (piles.iter())
             .filter(|(_, kept)| durable(*kept))
-            .map(|(name, _)| PileSpec::new(name.clone()))
+            .map(|(name, _)| PileSpec { lease, ..PileSpec::new(name.clone()) })
             .collect();
         let recovered = wait.on(backend.open(&specs))?;
         let all_durable = piles.iter().all(|(_, kept)| durable(*kept));

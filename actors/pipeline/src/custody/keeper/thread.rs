@@ -9,7 +9,7 @@ use super::core::Setback;
 use super::journal::{Journal, Work};
 use crate::book::BookId;
 use crate::custody::{Custody, PileKey};
-use crate::store::{Committed, Receipt, Reply, StoreError};
+use crate::store::{Checkpoint, Committed, Receipt, Reply, StoreError};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::clock::Stopwatch;
 use gopherworks_supervision::failure::Failure;
@@ -34,8 +34,11 @@ pub struct KeeperHooks {
     pub down: Box<DownHook>,
     /// The store, reported down before, works again after this time.
     pub up: Box<dyn Fn(Duration) + Send>,
-    /// The leases of so many books were lost: they may be worked on elsewhere.
+    /// The leases of this number of books were lost: they may be worked on elsewhere.
     pub lost: Box<dyn Fn(usize) + Send>,
+    /// The owner of a source that stored this position does not own it any more. Called before the
+    /// books are dropped.
+    pub disowned: Box<dyn Fn(&Checkpoint) + Send>,
 }
 
 impl std::fmt::Debug for KeeperHooks {
@@ -248,6 +251,9 @@ impl Keeper {
         if let Some(why) = &answer.unstored {
             log::warn!("passed books stay stored where they were: {why}");
             self.journal.is_unstored();
+        }
+        for (.., at) in &answer.stored.disowned {
+            (self.hooks.disowned)(at);
         }
         if let Some(custody) = &custody {
             custody.stored(answer.stored);

@@ -165,6 +165,7 @@ pub(super) async fn a_source_has_one_owner(lab: &mut Lab) -> Law {
         second.disown("source", 0, taken.token).await?;
         let back = first.own("source", 0, None, lease).await?;
         ensure!(back.position.as_deref() == Some(b"two"), "the position is {back:?}");
+        tells_owners(&first, back.token).await?;
         return same(&books[..2], &fetch_all(&second, "a").await?);
     }
     let (next, _) = lab.reopen(first, &["a"]).await?;
@@ -175,6 +176,32 @@ pub(super) async fn a_source_has_one_owner(lab: &mut Lab) -> Law {
     ensure!(matches!(answer, Err(StoreError::Stale)), "a former owner answers {answer:?}");
     next.append(&read(2, "two", taken.token)).await?;
     same(&[books[0].clone(), books[2].clone()], &fetch_all(&next, "a").await?)
+}
+
+/// If sources can be listed, share 0 has an owner until it gives the share up, and has ended
+/// until there is another owner.
+async fn tells_owners(backend: &Shared, token: u64) -> Law {
+    let first = async || {
+        let sources = match backend.sources().await {
+            Err(StoreError::Unsupported(_)) => return Ok(None),
+            sources => sources?,
+        };
+        let found =
+            sources.into_iter().find(|known| (&*known.source, known.share) == ("source", 0));
+        Ok::<_, Broken>(Some(found.map(|known| (known.owner.is_some(), known.ended))))
+    };
+    let Some(owned) = first().await? else { return Ok(()) };
+    ensure!(owned == Some((true, false)), "an owned source is told as {owned:?}");
+    backend.finish_source("source", 0, token).await?;
+    let ended = first().await?.flatten();
+    ensure!(ended == Some((false, true)), "a source at its end is told as {ended:?}");
+    let again = backend.own("source", 0, None, Duration::from_secs(1)).await?;
+    let owned = first().await?.flatten();
+    ensure!(owned == Some((true, false)), "a source that is read again is told as {owned:?}");
+    backend.rewind("source").await?;
+    let late = backend.finish_source("source", 0, again.token).await;
+    ensure!(matches!(late, Err(StoreError::Stale)), "after a rewind the owner gets {late:?}");
+    Ok(())
 }
 
 pub(super) async fn the_account_balances(lab: &mut Lab) -> Law {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::sources::Sources;
 use crate::book::{Body, Book, BookId};
 use crate::store::{
-    Account, Act, Append, Appended, Checkpoint, Cursor, DeadBook, Delivery, Depth, Holder, NewBook,
-    Ownership, Pass, Passed, Peeked, PileName, PileSpec, Receipt, Recovered, StoreError, Survey,
-    Surveyed, Tries, Want,
+    Account, Act, Append, Appended, Cursor, DeadBook, Delivery, Depth, HeldLeases, Holder, NewBook,
+    Pass, Passed, Peeked, PileName, PileSpec, Receipt, Recovered, StoreError, Survey, Surveyed,
+    Tries, Want,
 };
 
 /// A lease; it has ended once `until` has passed and another holder has taken the book.
@@ -40,14 +41,6 @@ struct Pile {
 }
 
 #[derive(Default)]
-struct Share {
-    position: Option<Bytes>,
-    token: u64,
-    /// Until when it is owned.
-    until: Duration,
-}
-
-#[derive(Default)]
 pub(super) struct State {
     pub now: Duration,
     pub next_id: u64,
@@ -56,7 +49,7 @@ pub(super) struct State {
     piles: BTreeMap<PileName, Pile>,
     /// All receipts that were ever given.
     given: HashMap<u64, (PileName, u64)>,
-    sources: BTreeMap<(Arc<str>, u32), Share>,
+    pub sources: Sources,
     account: Account,
     processes: u64,
     /// The last number that was given to an arrival, a lease or a dead letter.
@@ -69,7 +62,7 @@ impl State {
         self.processes
     }
 
-    fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
@@ -83,10 +76,6 @@ impl State {
         let named = |name: &PileName| specs.iter().any(|spec| spec.name == *name);
         let depth = |name: &PileName| self.depth(name).unwrap_or_default();
         let orphans = self.piles.keys().filter(|name| !named(name));
-        let positions = self.sources.iter().filter_map(|((source, share), kept)| {
-            let (source, share, owner) = (source.clone(), *share, kept.token);
-            Some(Checkpoint { source, share, position: kept.position.clone()?, adds: false, owner })
-        });
         Recovered {
             store: "memory".into(),
             piles: specs.iter().map(|spec| depth(&spec.name)).collect(),
@@ -94,7 +83,7 @@ impl State {
                 .map(|name| (name.clone(), depth(name)))
                 .filter(|(_, depth)| depth.books + depth.dead > 0)
                 .collect(),
-            positions: positions.collect(),
+            positions: self.sources.positions(),
             next_id: self.next_id,
             account: Some(self.account()),
         }
@@ -134,7 +123,7 @@ impl State {
         let is_repeated = |new: &NewBook| self.accepted.contains(&new.book.id);
         let is_repeated = !copies.is_empty() && books.books.iter().all(is_repeated);
         if let Some(checkpoint) = &books.checkpoint {
-            self.check_in(checkpoint, is_repeated)?;
+            self.sources.check_in(checkpoint, is_repeated)?;
         }
         let mut answers = Vec::with_capacity(copies.len());
         for (new, book) in books.books.iter().zip(copies) {
@@ -161,24 +150,6 @@ impl State {
             answers.push(Appended::Stored(receipt));
         }
         Ok(answers)
-    }
-
-    /// Stores a position, if its owner still owns the source.
-    fn check_in(&mut self, checkpoint: &Checkpoint, is_repeated: bool) -> Result<(), StoreError> {
-        let key = (checkpoint.source.clone(), checkpoint.share);
-        let share = self.sources.entry(key).or_default();
-        if share.token != checkpoint.owner {
-            return Err(StoreError::Stale);
-        }
-        let position = &checkpoint.position;
-        match &share.position {
-            Some(_) if checkpoint.adds && is_repeated => {}
-            Some(stored) if checkpoint.adds => {
-                share.position = Some([&stored[..], position].concat().into());
-            }
-            _ => share.position = Some(position.clone()),
-        }
-        Ok(())
     }
 
     /// Adds a book at the end of a pile; answers its receipt if it is held.
@@ -333,45 +304,7 @@ impl State {
         for entry in self.piles.values_mut().flat_map(|pile| pile.entries.values_mut()) {
             entry.hold = entry.hold.filter(|hold| hold.process != process);
         }
-    }
-
-    pub fn own(
-        &mut self,
-        source: &str,
-        share: u32,
-        token: Option<u64>,
-        lease: Duration,
-    ) -> Result<Ownership, StoreError> {
-        let (next, now) = (self.number(), self.now);
-        let share = self.sources.entry((source.into(), share)).or_default();
-        match token {
-            Some(token) if token != share.token => return Err(StoreError::Stale),
-            Some(_) => {}
-            None if share.until > now => {
-                let what = format!("the source `{source}` is read by another process").into();
-                return Err(StoreError::InUse { pid: None, what });
-            }
-            None => share.token = next,
-        }
-        share.until = now.saturating_add(lease);
-        Ok(Ownership { token: share.token, position: share.position.clone() })
-    }
-
-    pub fn disown(&mut self, source: &str, share: u32, token: u64) -> Result<(), StoreError> {
-        let share = self.sources.entry((source.into(), share)).or_default();
-        if share.token != token {
-            return Err(StoreError::Stale);
-        }
-        share.until = self.now;
-        Ok(())
-    }
-
-    pub fn rewind(&mut self, source: &str) {
-        for ((name, _), share) in &mut self.sources {
-            if **name == *source {
-                share.position = None;
-            }
-        }
+        self.sources.release(process);
     }
 
     pub fn forget_dead(&mut self, letters: &[Cursor]) -> u64 {
@@ -421,7 +354,8 @@ impl State {
             }
         });
         let (store, holders, account) = ("memory".into(), self.holders(), Some(self.account()));
-        Survey { store, piles: piles.collect(), holders, account }
+        let sources = self.sources.states(self.now);
+        Survey { store, piles: piles.collect(), holders, sources, account }
     }
 
     pub fn peek(&self, name: &PileName, most: usize) -> Result<Vec<Peeked>, StoreError> {
@@ -435,17 +369,36 @@ impl State {
     }
 
     pub fn holders(&self) -> Vec<Holder> {
-        let mut held = BTreeMap::new();
-        let entries = self.piles.values().flat_map(|pile| pile.entries.values());
-        for hold in entries.filter(|entry| self.is_held(entry)).filter_map(|entry| entry.hold) {
-            *held.entry(hold.process).or_default() += 1;
+        let mut held: BTreeMap<u64, Vec<HeldLeases>> = BTreeMap::new();
+        for (name, pile) in &self.piles {
+            let holds = pile.entries.values().filter(|entry| self.is_held(entry));
+            for hold in holds.filter_map(|entry| entry.hold) {
+                let (leases, left) = (held.entry(hold.process).or_default(), hold.until - self.now);
+                match leases.last_mut().filter(|last| last.pile == *name) {
+                    Some(last) => {
+                        last.books += 1;
+                        last.left = (last.left.0.min(left), last.left.1.max(left));
+                    }
+                    None => {
+                        let (pile, left) = (name.clone(), (left, left));
+                        leases.push(HeldLeases { pile, books: 1, left });
+                    }
+                }
+            }
         }
-        let holder = |(process, held): (u64, u64)| {
-            let name = format!("process {process}").into();
-            Holder { name, held: Some(held), since: Duration::ZERO }
+        let holder = |(process, leases): (u64, Vec<HeldLeases>)| Holder {
+            name: process_name(process),
+            run: None,
+            held: Some(leases.iter().map(|leases| leases.books).sum()),
+            since: Duration::ZERO,
+            leases,
         };
         held.into_iter().map(holder).collect()
     }
+}
+
+pub(super) fn process_name(process: u64) -> Arc<str> {
+    format!("process {process}").into()
 }
 
 /// The book with its body in memory.

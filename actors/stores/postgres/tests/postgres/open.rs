@@ -58,7 +58,7 @@ async fn newer_tables_and_damaged_rows_are_refused() {
     schema.run("update @cart set until = '-infinity', books = '\\x02'").await;
     let answer = store.fetch(&name("a"), ALL, Duration::ZERO).await;
     assert!(matches!(answer, Err(StoreError::Unsupported(_))), "{answer:?}");
-    schema.run("update @meta set version = 2").await;
+    schema.run("update @meta set version = 3").await;
     let answer = schema.store().open(&specs(&["a"])).await;
     assert!(matches!(answer, Err(StoreError::Unsupported(_))), "{answer:?}");
 }

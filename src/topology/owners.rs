@@ -1,0 +1,170 @@
+//! Owners of the sources in a shared store: one task a source takes the ownership, renews it, and
+//! gives it up at the end of the source or of the run.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use gopherworks_pipeline::__private::{FeederCore, PipelineContext};
+use gopherworks_pipeline::store::{Backend, StoreError};
+use gopherworks_supervision::clock::Time;
+
+use super::inner::Inner;
+
+/// Pause between two looks at an owned source.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Longest pause before a source that another process owns is asked for again.
+const LATER: Duration = Duration::from_secs(1);
+
+/// Starts the tasks for sources that other processes could read.
+pub(super) fn start(inner: &Arc<Inner>, lease: Duration) {
+    let Some(backend) = inner.context.custody.backend() else {
+        return;
+    };
+    let owned = inner.feeders.iter().filter_map(|feeder| Some((feeder, feeder.shares()?)));
+    for (feeder, shares) in owned {
+        let (inner, feeder) = (Arc::downgrade(inner), Arc::downgrade(feeder));
+        let owner = Owner { backend: backend.clone(), lease, shares, held: None };
+        actix_rt::spawn(owner.run(inner, feeder));
+    }
+}
+
+struct Owner {
+    backend: Arc<dyn Backend>,
+    lease: Duration,
+    shares: u32,
+    /// Token of each share, and when the ownership is renewed, if this process has it.
+    held: Option<(Vec<u64>, Time)>,
+}
+
+impl Owner {
+    async fn run(mut self, inner: Weak<Inner>, feeder: Weak<FeederCore>) {
+        loop {
+            let context = inner.upgrade().map(|inner| inner.context.clone());
+            let (Some(context), Some(feeder)) = (context, feeder.upgrade()) else {
+                return;
+            };
+            let Some(pause) = self.step(&feeder, &context).await else {
+                return;
+            };
+            let clock = context.clock.clone();
+            drop((context, feeder));
+            clock.sleep(pause).await;
+        }
+    }
+
+    /// Does what is due; returns the pause before the next step, `None` after the last one.
+    async fn step(
+        &mut self,
+        feeder: &Arc<FeederCore>,
+        context: &Arc<PipelineContext>,
+    ) -> Option<Duration> {
+        if feeder.is_exhausted() {
+            if self.held.is_some() && !context.custody.flush().await {
+                return None;
+            }
+            // The store may have refused the last books: then it is to be read again.
+            if feeder.is_exhausted() {
+                let ended = feeder.is_owned() && feeder.was_read_to_end();
+                self.leave(feeder, ended).await;
+                return None;
+            }
+        }
+        if self.held.is_some() && !feeder.is_owned() {
+            // What is on its way to the store with the former tokens must not be stored.
+            self.leave(feeder, false).await;
+        }
+        let now = context.clock.now();
+        match &mut self.held {
+            Some((_, renew)) if now < *renew => Some(LOOK),
+            Some(_) => self.renew(feeder, now).await,
+            None => self.take(feeder, context).await,
+        }
+    }
+
+    async fn renew(&mut self, feeder: &FeederCore, now: Time) -> Option<Duration> {
+        let (tokens, renew) = self.held.as_mut()?;
+        *renew = now + self.lease / 3;
+        for (share, token) in (0..).zip(tokens.iter()) {
+            let owned = self.backend.own(&feeder.name, share, Some(*token), self.lease).await;
+            match owned {
+                Ok(_) => {}
+                Err(StoreError::Closed) => return None,
+                Err(StoreError::Stale) => {
+                    log::warn!("{}: another process reads it now", feeder.name);
+                    feeder.give_up();
+                    return Some(Duration::ZERO);
+                }
+                Err(error) => {
+                    log::debug!("{}: its ownership is not renewed: {error}", feeder.name);
+                    *renew = now + self.lease / 8;
+                }
+            }
+        }
+        Some(LOOK)
+    }
+
+    /// Takes all shares, each with a new token, and reads on where the store says.
+    async fn take(
+        &mut self,
+        feeder: &Arc<FeederCore>,
+        context: &Arc<PipelineContext>,
+    ) -> Option<Duration> {
+        let now = context.clock.now();
+        let mut owned = Vec::new();
+        let mut failed = None;
+        for share in 0..self.shares {
+            match self.backend.own(&feeder.name, share, None, self.lease).await {
+                Ok(ownership) => owned.push(ownership),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let tokens = owned.iter().map(|ownership| ownership.token).collect();
+        self.held = Some((tokens, now + self.lease / 3));
+        if let Some(error) = failed {
+            self.leave(feeder, false).await;
+            return match error {
+                StoreError::Closed => None,
+                StoreError::Unsupported(what) => {
+                    context.fail(format!("{}: the store has no {what}", feeder.name));
+                    feeder.end();
+                    None
+                }
+                error => {
+                    log::debug!("{}: {error}", feeder.name);
+                    Some(LATER.min(self.lease / 4))
+                }
+            };
+        }
+        let reading = feeder.clone();
+        let taken = context.pool.wait_for(move || reading.take_over(&owned)).await;
+        match taken {
+            Ok(Ok(())) => Some(LOOK),
+            Ok(Err(failure)) => {
+                context.fail(format!("{}: {failure}", feeder.name));
+                self.leave(feeder, false).await;
+                feeder.end();
+                None
+            }
+            // The run ends.
+            Err(_) => None,
+        }
+    }
+
+    /// Gives up all shares, so that another process may take them at once.
+    async fn leave(&mut self, feeder: &FeederCore, ended: bool) {
+        let (tokens, _) = self.held.take().unwrap_or_default();
+        for (share, token) in (0..).zip(tokens) {
+            let left = match ended {
+                true => self.backend.finish_source(&feeder.name, share, token).await,
+                false => self.backend.disown(&feeder.name, share, token).await,
+            };
+            if let Err(error) = left {
+                log::debug!("{}: {error}", feeder.name);
+            }
+        }
+    }
+}
