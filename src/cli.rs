@@ -353,6 +353,8 @@ enum Drawing {
     Mermaid,
     /// An SVG picture
     Svg,
+    /// Nodes and ways in JSON, for programs that draw them
+    Json,
 }
 
 #[derive(Debug, Args)]

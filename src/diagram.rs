@@ -23,12 +23,15 @@ use crate::config::elements::TopologyConfig;
 mod dot;
 mod mermaid;
 mod model;
+mod outline;
 mod requests;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
 mod words;
+
+pub use outline::{Outline, OutlineNode, OutlineWay};
 
 /// The output format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum Format {
     Mermaid,
     /// An SVG image without external fonts, styles or scripts.
     Svg,
+    /// An [`Outline`] in JSON.
+    Json,
 }
 
 /// How the copies of a node (see `[copies]` in the config) are drawn.
@@ -72,6 +77,13 @@ impl Picture {
             Format::Dot => dot::draw(&self.0),
             Format::Mermaid => mermaid::draw(&self.0),
             Format::Svg => svg::draw(&self.0),
+            Format::Json => format!("{:#}\n", serde_json::json!(self.outline())),
         }
+    }
+
+    /// The content of the picture.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline::of(&self.0)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_balancer::policy::{LoadPolicy, Spread, WhenFull};
@@ -44,6 +45,8 @@ pub use unfold::unfold;
 pub struct Plan {
     /// Name of the topology.
     pub name: String,
+    /// The config that it was resolved from, for pictures.
+    pub config: Arc<TopologyConfig>,
     /// Sources, each with the piles that it fills.
     pub sources: Vec<SourcePlan>,
     /// Piles and dumps, upstream before downstream.

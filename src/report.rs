@@ -5,6 +5,7 @@ use gopherworks_pipeline::ReasonCount;
 pub use gopherworks_pipeline::SinkClosed;
 use gopherworks_pipeline::store::Account;
 use gopherworks_supervision::clock::Time;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// The report of a run. Fields that do not apply are `None` (`null` in JSON).
@@ -95,7 +96,7 @@ fn worded<S: Serializer>(outcome: &RunOutcome, serializer: S) -> Result<S::Ok, S
 }
 
 /// Failures at one node for one reason.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ReasonReport {
     /// The crew, incinerator, pile or balancer; `pile.source` for a source.
     pub node: String,
@@ -158,7 +159,7 @@ pub enum RunOutcome {
 }
 
 /// Totals of books. `offered = burned + dead + dropped + in_flight`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Ledger {
     /// Books accepted by piles, less `given_back`.
     pub offered: u64,
@@ -224,7 +225,7 @@ impl Ledger {
 }
 
 /// Totals of a store over all its runs. `offered = burned + dead + dropped + present`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StoreAccount {
     /// Books that were stored, each once.
     pub offered: u64,

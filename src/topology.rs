@@ -17,6 +17,8 @@ mod owners;
 mod placement;
 mod running;
 #[cfg(feature = "actix-web")]
+mod seen;
+#[cfg(feature = "actix-web")]
 mod state;
 mod store;
 mod supervision_events;
@@ -45,6 +47,8 @@ pub use gopherworks_pipeline::OfferError;
 pub(crate) use link::TopologyLink;
 pub use nodes::{LastFailure, NodeStatus, PileStatus};
 pub use running::{Done, RunningTopology};
+#[cfg(feature = "actix-web")]
+pub(crate) use seen::SeenOnPile;
 pub use store::FoundStore;
 
 /// A resolved topology. It can be started any number of times; runs share no state.

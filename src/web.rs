@@ -36,15 +36,18 @@
 //! }
 //! ```
 
+mod api;
 mod hosts;
 mod metrics;
 mod operations;
 mod refused;
+mod routes;
 #[cfg(feature = "http")]
 mod served;
 mod shutdown;
 mod watched;
 
+pub use api::openapi;
 #[cfg(feature = "http")]
 pub(crate) use hosts::Hosts;
 pub use metrics::{Metrics, reference as metrics_reference};

@@ -13,6 +13,7 @@ pub fn graph(args: &GraphArgs, quiet: bool) -> Result<i32, Failed> {
         Drawing::Dot => Format::Dot,
         Drawing::Mermaid => Format::Mermaid,
         Drawing::Svg => Format::Svg,
+        Drawing::Json => Format::Json,
     };
     let drawn = Picture::new(&loaded.config, copies).draw(format);
     print::line(drawn.trim_end_matches('\n'), false)?;

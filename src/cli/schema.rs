@@ -24,6 +24,9 @@ enum SchemaFormat {
     /// The page docs/reference/metrics.md
     #[cfg(feature = "actix-web")]
     Metrics,
+    /// The API for operators as an OpenAPI document, version 3.1
+    #[cfg(feature = "actix-web")]
+    Openapi,
 }
 
 /// Prints the description of config files.
@@ -34,6 +37,8 @@ pub fn schema(args: &SchemaArgs) -> Result<i32, Failed> {
         SchemaFormat::Markdown => reference(&catalog),
         #[cfg(feature = "actix-web")]
         SchemaFormat::Metrics => gopherworks::web::metrics_reference(),
+        #[cfg(feature = "actix-web")]
+        SchemaFormat::Openapi => format!("{:#}", gopherworks::web::openapi()),
     };
     print::line(text.trim_end(), false)?;
     Ok(code::OK)

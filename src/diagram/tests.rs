@@ -7,7 +7,8 @@ mod designs;
 mod geometry;
 mod syntax;
 
-const FORMATS: [Format; 4] = [Format::Text, Format::Dot, Format::Mermaid, Format::Svg];
+const FORMATS: [Format; 5] =
+    [Format::Text, Format::Dot, Format::Mermaid, Format::Svg, Format::Json];
 
 fn draw(config: &TopologyConfig, copies: Copies, format: Format) -> String {
     Picture::new(config, copies).draw(format)

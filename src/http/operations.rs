@@ -18,7 +18,7 @@ const CONNECTIONS: u32 = 512;
 /// Most bytes of a request's body.
 const BODY: u64 = 64 << 10;
 /// Most time for open requests to end after the run.
-const LAST_ANSWERS: Duration = Duration::from_millis(250);
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Most time for the server's thread to close its connections after that.
 const LATEST: Duration = Duration::from_millis(900);
 /// How often states are looked at between two snapshots.

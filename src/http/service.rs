@@ -60,13 +60,14 @@ pub(super) fn service(
         let shared = entrance.shared.clone();
         async move {
             let mut answered = answered.await?;
+            // A stream may be silent for as long as it likes, so its connection is not idle; it
+            // ends with the stream.
+            let is_stream = answered.response().extensions().contains::<Streamed>();
             // Without an upgrade, the header is not sent either.
-            if upgrade || shared.closes_connections() {
+            if upgrade || is_stream || shared.closes_connections() {
                 let head = answered.response_mut().head_mut();
                 head.set_connection_type(ConnectionType::Close);
             }
-            // A stream may be silent for as long as it likes, so its connection is not idle.
-            let is_stream = answered.response().extensions().contains::<Streamed>();
             Ok(match turn.filter(|_| is_stream) {
                 Some(turn) => answered.map_body(|_, body| Held { body, _turn: turn }.boxed()),
                 None => answered,

@@ -1,6 +1,7 @@
 //! Runs all checks and assembles the plan.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use gopherworks_pipeline::steps::{Duties, Step, StepTimes};
 
@@ -113,6 +114,7 @@ fn assemble(
     let execution = &config.execution;
     Some(Plan {
         name: config.name.clone(),
+        config: Arc::new(written.clone()),
         sources,
         piles,
         incinerators: incinerators?,

@@ -51,6 +51,9 @@ pub(super) struct Inner {
     pub(super) dead: RecentLetters,
     /// Identity by which book ids are unique outside the process.
     pub(super) books: RunId,
+    /// Identity of this run among all.
+    #[cfg_attr(not(feature = "actix-web"), allow(dead_code, reason = "only operators ask"))]
+    pub(super) run: RunId,
     /// Set when no actor is left alive.
     pub(super) over: AtomicBool,
     /// Serialises the collection of dead letters, so that they are kept in order.
@@ -72,10 +75,10 @@ impl Inner {
         (plan, time_scale): (&Arc<Plan>, f64),
         context: Arc<PipelineContext>,
         (feeders, piles): (Vec<Arc<FeederCore>>, Vec<Arc<PileCore>>),
-        incinerators: Vec<Arc<IncineratorCore>>,
-        (crews, balancers): (Vec<RunningCrew>, Balancers),
-        arbiters: Option<Arbiters>,
-        (sink, found, books): (Option<Arc<dyn DeadSink>>, Option<FoundStore>, RunId),
+        (crews, incinerators): (Vec<RunningCrew>, Vec<Arc<IncineratorCore>>),
+        (balancers, arbiters): (Balancers, Option<Arbiters>),
+        (sink, found): (Option<Arc<dyn DeadSink>>, Option<FoundStore>),
+        (books, run): (RunId, RunId),
     ) -> Self {
         Self {
             name: plan.name.clone(),
@@ -100,6 +103,7 @@ impl Inner {
             found,
             dead: RecentLetters::default(),
             books,
+            run,
             over: AtomicBool::new(false),
             dead_letter_lock: Mutex::new(()),
             end: OnceCell::new(),

@@ -1,6 +1,7 @@
 //! States that no counter keeps are looked at from time to time: where carts wait, and which
 //! positions piles have reached. Books and carts pay nothing for it.
 
+use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -19,7 +20,13 @@ pub(super) struct Looks {
     ages: Vec<Ages>,
     /// By crew.
     waits: Vec<Waits>,
+    /// Books that had passed each node, in the order of [`RunningTopology::nodes`], at two times at
+    /// least a second apart.
+    passed: VecDeque<(Time, Vec<u64>)>,
 }
+
+/// Least time over which a rate is taken.
+const RATE_OVER: Duration = Duration::from_secs(1);
 
 /// Time that a crew's carts have waited, each second in proportion to the carts that waited.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +59,30 @@ impl Looks {
         self.ages.get(pile)?.oldest(self.last?)
     }
 
+    /// Books that have passed each node a second, over the last one or two seconds if it was looked
+    /// at in time. `passed` are those until now.
+    pub(super) fn rates(&mut self, started: Time, passed: Vec<u64>) -> Vec<f64> {
+        let now = self.last.unwrap_or(started);
+        let zero = vec![0; passed.len()];
+        let (since, before) = match self.passed.front() {
+            Some((since, before)) if before.len() == passed.len() => (*since, before),
+            _ => (started, &zero),
+        };
+        let seconds = (now - since).as_secs_f64();
+        let rate = |(now, before): (&u64, &u64)| match seconds > 0.0 {
+            true => now.saturating_sub(*before) as f64 / seconds,
+            false => 0.0,
+        };
+        let rates = passed.iter().zip(before).map(rate).collect();
+        if self.passed.back().is_none_or(|(last, _)| now - *last >= RATE_OVER) {
+            self.passed.push_back((now, passed));
+            if self.passed.len() > 2 {
+                self.passed.pop_front();
+            }
+        }
+        rates
+    }
+
     pub(super) fn waits(&self, crew: usize) -> Waits {
         self.waits.get(crew).copied().unwrap_or_default()
     }
@@ -74,9 +105,9 @@ impl RunningTopology {
         self.looked(|_| ());
     }
 
-    pub(super) fn looked<T>(&self, read: impl FnOnce(&Looks) -> T) -> T {
+    pub(super) fn looked<T>(&self, read: impl FnOnce(&mut Looks) -> T) -> T {
         let mut looks = self.inner().looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.look(self.inner());
-        read(&looks)
+        read(&mut looks)
     }
 }

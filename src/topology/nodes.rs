@@ -29,6 +29,9 @@ pub struct NodeStatus {
     pub paused: Option<String>,
     /// Books that passed through, or requests answered.
     pub books: u64,
+    /// Books per second over the last one or two seconds; if the state was not looked at in
+    /// between, over the time since then.
+    pub per_s: f64,
     /// Carts that passed through.
     pub carts: u64,
     /// Times that a cart had to wait here.
@@ -198,7 +201,11 @@ impl RunningTopology {
                 ..NodeStatus::default()
             });
         }
-        rows.rows
+        let mut rows = rows.rows;
+        let passed = rows.iter().map(|row| row.books).collect();
+        let rates = self.looked(|looks| looks.rates(inner.started, passed));
+        rows.iter_mut().zip(rates).for_each(|(row, per_s)| row.per_s = per_s);
+        rows
     }
 
     fn piles(&self, looks: &Looks, rows: &mut Rows) {

@@ -407,10 +407,10 @@ impl Build<'_> {
             (plan, self.options.time_scale.unwrap_or(1.0)),
             context,
             (feeders, piles),
-            incinerators,
-            (crews, balancers),
-            self.places.arbiters,
-            (self.options.dead.clone(), found, self.sites.books()),
+            (crews, incinerators),
+            (balancers, self.places.arbiters),
+            (self.options.dead.clone(), found),
+            (self.sites.books(), self.sites.run.clone()),
         ));
         if inner.context.clock.is_simulated() {
             // Starting takes no virtual time.

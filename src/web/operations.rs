@@ -6,22 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, guard};
 use gopherworks_balancer::BalancerHandle;
-use gopherworks_balancer::figures::Tail;
 use gopherworks_balancer::worker::Work;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::api::{Refusal, Streams};
 use super::hosts::Hosts;
 use super::metrics::Metrics;
+use super::routes::{ROUTES, Route};
 use super::shutdown::PATIENCE;
-use super::watched::{BalancerState, Observation, Watched};
+use super::watched::Watched;
 use crate::topology::RunningTopology;
 
 /// Health, metrics and snapshots of balancers and topologies, for an actix-web application. Clones
@@ -32,7 +34,7 @@ use crate::topology::RunningTopology;
 #[derive(Clone)]
 pub struct Operations {
     pub(super) watched: Arc<Vec<Box<dyn Watched>>>,
-    registry: Option<Arc<Registry>>,
+    pub(super) registry: Option<Arc<Registry>>,
     closing: Arc<AtomicBool>,
     pub(super) grace: Duration,
     pub(super) patience: Duration,
@@ -40,6 +42,7 @@ pub struct Operations {
     pub(super) hurry: watch::Sender<bool>,
     hosts: Option<Hosts>,
     access: Access,
+    pub(super) streams: Arc<Streams>,
 }
 
 /// What requests need to get.
@@ -68,8 +71,22 @@ fn digest(token: &str) -> [u8; 32] {
 }
 
 /// Marks the response of a stream, which lasts.
-#[cfg(feature = "http")]
 pub(crate) struct Streamed;
+
+/// Default of [`Operations::sample`].
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// The response with headers for browsers: it is not kept, nor shown as anything but what it is.
+fn protected(mut response: HttpResponse) -> HttpResponse {
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
 
 impl fmt::Debug for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +113,7 @@ impl Operations {
             hurry: watch::Sender::new(false),
             hosts: None,
             access: Access::default(),
+            streams: Arc::new(Streams::new(SAMPLE)),
         }
     }
 
@@ -145,7 +163,8 @@ impl Operations {
     ) -> Self {
         let token = config.token.as_ref().map(|token| digest(token.reveal()));
         let access = Access { token, is_closed: config.public };
-        Self { hosts: Some(hosts), access, ..self }
+        let streams = Arc::new(Streams::new(config.sample));
+        Self { hosts: Some(hosts), access, streams, ..self }
     }
 
     /// # Panics
@@ -154,7 +173,9 @@ impl Operations {
     fn with(mut self, watched: Box<dyn Watched>) -> Self {
         let name = watched.name();
         assert!(
-            self.watched.iter().all(|other| other.name() != name),
+            self.watched.iter().all(|other| {
+                other.is_topology() != watched.is_topology() || other.name() != name
+            }),
             "the name `{name}` is used twice"
         );
         let Some(all) = Arc::get_mut(&mut self.watched) else {
@@ -198,6 +219,13 @@ impl Operations {
         self
     }
 
+    /// Time between two snapshots of `/api/stream`, at least 100 ms. Default: 1 s.
+    #[must_use]
+    pub fn sample(mut self, span: Duration) -> Self {
+        self.streams = Arc::new(Streams::new(span));
+        self
+    }
+
     /// Shows the bodies of books to requests that send this token as `Authorization: Bearer`.
     /// Default: no request sees them.
     #[must_use]
@@ -224,6 +252,25 @@ impl Operations {
     #[cfg(feature = "http")]
     pub(crate) fn close(&self) {
         self.not_ready();
+        self.streams.end();
+    }
+
+    /// True if the request sends the token.
+    pub(super) fn trusts(&self, request: &HttpRequest) -> bool {
+        self.access.is_trusted(request)
+    }
+
+    /// The running topology of this name, or the only one; otherwise a refusal.
+    pub(super) fn chosen(&self, name: Option<&str>) -> Result<RunningTopology, Refusal> {
+        let all = self.watched.iter().filter(|watched| watched.is_topology());
+        let named: Vec<_> = all.filter(|one| name.is_none_or(|name| one.name() == name)).collect();
+        match named[..] {
+            [one] => one.topology().ok_or_else(|| {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the topology does not run")
+            }),
+            [] => Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such topology")),
+            _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "name one with `?topology=NAME`")),
+        }
     }
 
     /// The refusal of a request from another host, or without the token that it needs.
@@ -234,9 +281,8 @@ impl Operations {
         let is_health = request.path().rsplit_once("/health/").is_some();
         let is_refused = self.access.is_closed && !is_health && !self.access.is_trusted(request);
         is_refused.then(|| {
-            let mut refusal = HttpResponse::Unauthorized();
-            refusal.insert_header((WWW_AUTHENTICATE, "Bearer"));
-            refusal.body("send the token of `[operations]` as `Authorization: Bearer`\n")
+            let text = "send the token of `[operations]` as `Authorization: Bearer`";
+            Refusal::new(StatusCode::UNAUTHORIZED, text).response()
         })
     }
 
@@ -244,119 +290,26 @@ impl Operations {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// The routes `/health/live`, `/health/ready`, `/metrics` and `/snapshot`, for
-    /// `.configure(...)` of an application or a scope. They answer GET and HEAD, other methods get
-    /// 405; hosts are checked as in [`Operations::hosts`].
+    /// The routes, for `.configure(...)` of an application or a scope: health, `/metrics`,
+    /// `/snapshot`, and the API that `/api/openapi.json` describes. They answer GET and HEAD, other
+    /// methods get 405; hosts are checked as in [`Operations::hosts`].
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {
-            for (path, show) in ROUTES {
+            for Route { path, show, .. } in ROUTES {
                 let readable = guard::Any(guard::Get()).or(guard::Head());
                 let of = of.clone();
                 let shown = move |request: HttpRequest| {
-                    ready(of.refusal(&request).unwrap_or_else(|| show(&of)))
+                    let answer = || match show(&of, &request) {
+                        Ok(answer) => answer,
+                        Err(refusal) => refusal.response(),
+                    };
+                    ready(protected(of.refusal(&request).unwrap_or_else(answer)))
                 };
                 let route = web::route().guard(readable).to(shown);
-                config.service(web::resource(path).route(route));
+                // The name of a gopher contains a slash.
+                config.service(web::resource(path.replace("{node}", "{node:.*}")).route(route));
             }
         }
     }
-}
-
-type Show = fn(&Operations) -> HttpResponse;
-
-/// Routes and their handlers.
-const ROUTES: [(&str, Show); 4] = [
-    ("/health/live", live),
-    ("/health/ready", readiness),
-    ("/metrics", metrics),
-    ("/snapshot", snapshot),
-];
-
-fn live(_: &Operations) -> HttpResponse {
-    HttpResponse::Ok().body("live\n")
-}
-
-fn readiness(of: &Operations) -> HttpResponse {
-    if of.is_ready() {
-        return HttpResponse::Ok().body("ready\n");
-    }
-    let mut out = String::from("not ready\n");
-    for watched in of.watched.iter().filter(|watched| !watched.is_ready()) {
-        out.push_str(&format!("{}: not ready\n", watched.name()));
-    }
-    HttpResponse::ServiceUnavailable().body(out)
-}
-
-fn metrics(of: &Operations) -> HttpResponse {
-    let mut out = String::new();
-    let encoded = match &of.registry {
-        Some(registry) => encode(&mut out, registry),
-        None => {
-            let mut own = Registry::default();
-            own.register_collector(Box::new(of.metrics()));
-            encode(&mut out, &own)
-        }
-    };
-    match encoded {
-        Ok(()) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(out),
-        Err(error) => HttpResponse::InternalServerError().body(format!("{error}\n")),
-    }
-}
-
-fn snapshot(of: &Operations) -> HttpResponse {
-    let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
-    for watched in of.watched.iter() {
-        if let Some(running) = watched.topology() {
-            topologies.push(json!(running.snapshot()));
-        } else if let Some(Observation::Balancer(state)) = watched.observe() {
-            balancers.push(balancer(&state));
-        }
-    }
-    HttpResponse::Ok().json(json!({
-        "ready": of.is_ready(),
-        "balancers": balancers,
-        "topologies": topologies,
-    }))
-}
-
-fn balancer(state: &BalancerState) -> Value {
-    let figures = &state.figures;
-    let counts = figures.counts;
-    let tail = |tail: &Tail| json!(crate::report::TailReport::from(*tail));
-    let workers = figures.loads.workers.iter().take(figures.workers);
-    json!({
-        "name": state.name,
-        "ready": state.ready,
-        "asked": counts.asked,
-        "answered": counts.answered,
-        "failed": counts.failed + counts.errors,
-        "errors": counts.errors,
-        "cancelled": counts.cancelled,
-        "expired": counts.expired,
-        "shed": counts.shed,
-        "rejected": counts.rejected,
-        "in_flight": figures.open,
-        "waiting": figures.waiting,
-        "copies": counts.copies,
-        "wasted": counts.wasted,
-        "retried": counts.retried,
-        "ejected": figures.ejected,
-        "restarts": state.restarts,
-        "response": tail(&figures.response),
-        "waited": tail(&figures.waited),
-        "pending_mean": figures.loads.mean,
-        "pending_variance": figures.loads.variance,
-        "workers": workers
-            .map(|load| {
-                json!({
-                    "pending": load.pending,
-                    "pending_mean": load.mean,
-                    "pending_variance": load.variance,
-                })
-            })
-            .collect::<Vec<_>>(),
-    })
 }

@@ -75,10 +75,10 @@ impl Operations {
         }
     }
 
-    /// Shuts down in order: `/health/ready` answers 503 for the grace period, the server accepts no
-    /// further connection and finishes its requests within its own `shutdown_timeout`, balancers
-    /// and topologies drain within [`Operations::patience`]. Returns the accounts in the order of
-    /// being added.
+    /// Shuts down in order: `/health/ready` answers 503 for the grace period, streams end, the
+    /// server accepts no further connection and finishes its requests within its own
+    /// `shutdown_timeout`, balancers and topologies drain within [`Operations::patience`]. Returns
+    /// the accounts in the order of being added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
         tokio::select! {
@@ -86,6 +86,7 @@ impl Operations {
             () = self.hurried() => {}
             () = Clock::real().sleep(self.grace) => {}
         }
+        self.streams.end();
         server.stop(true).await;
         self.drain().await
     }

@@ -26,6 +26,11 @@ pub(super) trait Watched: Send + Sync {
     /// `None` if it does not run yet, or no longer.
     fn observe(&self) -> Option<Observation>;
 
+    /// True for a topology: its name is of another kind than that of a balancer.
+    fn is_topology(&self) -> bool {
+        false
+    }
+
     /// The topology, while it runs.
     fn topology(&self) -> Option<RunningTopology> {
         None
@@ -159,6 +164,10 @@ impl Watched for std::sync::Arc<crate::topology::TopologyLink> {
         Some(Observation::Topology(Box::new(self.get()?.state())))
     }
 
+    fn is_topology(&self) -> bool {
+        true
+    }
+
     fn topology(&self) -> Option<RunningTopology> {
         self.get()
     }
@@ -175,6 +184,10 @@ impl Watched for RunningTopology {
 
     fn observe(&self) -> Option<Observation> {
         Some(Observation::Topology(Box::new(self.state())))
+    }
+
+    fn is_topology(&self) -> bool {
+        true
     }
 
     fn topology(&self) -> Option<RunningTopology> {

@@ -37,6 +37,24 @@ fn place() -> Place {
 }
 
 #[test]
+fn nodes_and_ways_in_json() {
+    let place = Place::new();
+    let mut command = place.run(["graph", "--format", "json"]);
+    let out = command.arg(shipped("two-gophers-staged.toml")).output().expect("it runs");
+    let drawn: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let names = |key: &str| {
+        let all = drawn[key].as_array().expect("an array").iter();
+        all.map(|one| one["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("nodes"), ["manuals", "middle", "furnace"]);
+    assert_eq!(names("ways"), ["near", "far"]);
+    assert_eq!(
+        (&drawn["ways"][0]["from"], &drawn["ways"][0]["to"]),
+        (&"manuals".into(), &"middle".into())
+    );
+}
+
+#[test]
 fn every_format_is_drawn_to_stdout_alone() {
     let place = place();
     for (format, start, more) in [

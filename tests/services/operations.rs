@@ -1,6 +1,9 @@
 //! The server for operators of a running topology.
 #![cfg(feature = "http")]
 
+mod api;
+mod stream;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +11,7 @@ use std::time::Duration;
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::supervision::clock::Clock;
 use gopherworks::web::metrics_reference;
-use gopherworks::{Book, Catalog, RunningTopology, Topology};
+use gopherworks::{Book, Catalog, Failure, RunningTopology, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -58,8 +61,18 @@ load = {{ kind = "batch", requests = 3 }}
     )
 }
 
+/// As the catalog that is shipped, with the work `odd`, which fails for odd numbers.
+fn catalog() -> Catalog {
+    let mut catalog = Catalog::standard();
+    catalog.add_inline_work_fn("odd", "Fails", |book: Book| match book.id.0 % 2 {
+        1 => Err(Failure::permanent(format!("{} is odd", book.id))),
+        _ => Ok(Some(book)),
+    });
+    catalog
+}
+
 async fn start(text: &str) -> (RunningTopology, SocketAddr) {
-    let catalog = Catalog::standard();
+    let catalog = catalog();
     let loaded = Loaded::parse("works.toml", text.to_owned(), &catalog, &Overrides::default());
     let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
     let running = Topology::from_plan(plan).start().await.expect("it starts");

@@ -10,6 +10,7 @@ use crate::crew::cart::Cart;
 use crate::custody::lease::Lease;
 use crate::custody::{Custody, HolderId};
 use crate::event::Event;
+use crate::event_log::EventLog;
 use crate::reasons::Reasons;
 use crate::source::Receipts;
 use crate::trace::{Act, Record, Tracer};
@@ -32,6 +33,8 @@ pub struct PipelineContext {
     pub receipts: Vec<Arc<dyn Receipts>>,
     tracer: Option<Arc<dyn Tracer>>,
     events: broadcast::Sender<Event>,
+    /// The last events; empty in simulations.
+    pub log: EventLog,
     changed: watch::Sender<u64>,
     halting: OnceLock<Halt>,
     draining: AtomicBool,
@@ -100,6 +103,7 @@ impl PipelineContext {
             custody,
             receipts,
             events: broadcast::channel(EVENTS_KEPT).0,
+            log: EventLog::default(),
             changed: watch::channel(0).0,
             halting: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -115,6 +119,9 @@ impl PipelineContext {
     /// Publishes an event to subscribers and the trace.
     pub fn tell(&self, event: Event) {
         self.record("", &Act::Event(&event));
+        if !self.clock.is_simulated() {
+            self.log.add(self.clock.now(), &event);
+        }
         let _ = self.events.send(event);
     }
 

@@ -49,6 +49,11 @@ impl HolderId {
     pub fn new(node: u32, epoch: u64) -> Self {
         Self(u64::from(node) << 40 | (epoch & 0xff_ffff_ffff))
     }
+
+    /// The node's number; 0 for a holder that cannot be lost.
+    pub fn node(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
 }
 
 /// The capacity is reached: nothing was stored, and the books are returned.

@@ -121,6 +121,48 @@ impl Event {
     }
 }
 
+impl Event {
+    /// The variant's name in lower case.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Event::Started { .. } => "started",
+            Event::Exited { .. } => "exited",
+            Event::Restarting { .. } => "restarting",
+            Event::Dead { .. } => "dead",
+            Event::Closed { .. } => "closed",
+            Event::Unavailable { .. } => "unavailable",
+            Event::Available { .. } => "available",
+            Event::SinkClosed { .. } => "sink_closed",
+            Event::StoreDown { .. } => "store_down",
+            Event::StoreUp { .. } => "store_up",
+            Event::LeasesLost { .. } => "leases_lost",
+            Event::Draining => "draining",
+            Event::Ended => "ended",
+            Event::Escalated { .. } => "escalated",
+        }
+    }
+
+    /// What is known besides the kind and the node, in words; external text as it is.
+    pub(crate) fn details(&self) -> String {
+        match self {
+            Event::Started { epoch, .. } => format!("life {epoch}"),
+            Event::Exited { exit, .. } => exit.clone(),
+            Event::Dead { book, reason, .. } => format!("book {book}: {reason}"),
+            Event::Unavailable { reason, .. }
+            | Event::SinkClosed { reason, .. }
+            | Event::StoreDown { reason, .. }
+            | Event::Escalated { reason } => reason.clone(),
+            Event::Available { after, .. } | Event::StoreUp { after } => {
+                format!("after {:.3} s", after.as_secs_f64())
+            }
+            Event::LeasesLost { books } => format!("{books} books"),
+            Event::Restarting { .. } | Event::Closed { .. } | Event::Draining | Event::Ended => {
+                String::new()
+            }
+        }
+    }
+}
+
 /// One line without the node's name; external text is quoted.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,6 +9,7 @@ mod context;
 mod crew;
 mod custody;
 mod event;
+mod event_log;
 mod feeder;
 mod gopher;
 mod incinerator;
@@ -43,14 +44,16 @@ pub mod __private {
     pub use crate::crew::queue::{CrewMember, CrewQueue};
     pub use crate::custody::keeper::{KeeperHooks, Kept, Opened};
     pub use crate::custody::ledger::IdSet;
+    pub use crate::custody::shelf::{SeenBook, SeenState};
     pub use crate::custody::slots::Slots;
     pub use crate::custody::{Bound, Charges, Custody, HolderId, PileKey, Want};
+    pub use crate::event_log::{EventLog, LoggedEvent};
     pub use crate::feeder::{Feeder, FeederCore, MakeSource};
     pub use crate::gopher::{CrewCore, Destination, Gopher, MakeWork};
     pub use crate::incinerator::{Incinerator, IncineratorCore, MakeBurn};
     pub use crate::job::Served;
     pub use crate::pile::{Look, Pile, PileCore, PileParts};
-    pub use crate::reasons::{Reasons, Then};
+    pub use crate::reasons::{Reasons, Then, printable};
     pub use crate::requester::{
         Asker, FailureCallback, Requester, RequesterCore, RequesterParts, Unanswered,
     };

@@ -19,7 +19,7 @@ use crate::custody::keeper::{BookIds, Change, Journal};
 use crate::custody::lease::{AckKind, Home, Lease, Unbound};
 use crate::custody::ledger::{BookOutcome, Ids, Ledger, LedgerReport};
 use crate::custody::outcomes::{Awaited, BookOutcomes};
-use crate::custody::shelf::{Charge, DeadLetter, Settlement, Shelf};
+use crate::custody::shelf::{Charge, DeadLetter, SeenBook, Settlement, Shelf};
 use gopherworks_supervision::clock::{Clock, Time};
 
 use buffers::Buffers;
@@ -384,6 +384,17 @@ impl Custody {
     /// book to be stored.
     pub fn positions(&self, pile: PileKey) -> (Option<u64>, u64) {
         self.shelf(pile).positions()
+    }
+
+    /// `most` books of `pile` without the first `skipped`; whether leased, ready and delayed ones
+    /// are wanted, in this order.
+    pub fn look(
+        &self,
+        pile: PileKey,
+        wanted: (bool, bool, bool),
+        page: (usize, usize),
+    ) -> Vec<SeenBook> {
+        self.shelf(pile).look(wanted, page)
     }
 
     /// A consistent account of all books.

@@ -16,6 +16,7 @@ use crate::custody::ledger::Ids;
 use crate::custody::{Bound, HolderId, PileKey, Want};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
+pub use look::{SeenBook, SeenState};
 use window::Durable;
 
 /// A book that will not be tried again, with the reason.

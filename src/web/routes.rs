@@ -1,0 +1,217 @@
+//! Every route: what it answers, in words and as a schema, and its handler.
+
+use actix_web::{HttpRequest, HttpResponse};
+use gopherworks_balancer::figures::Tail;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use super::Operations;
+use super::api::{self, BookQuery, DeadQuery, NodeQuery, Question};
+use super::watched::{BalancerState, Observation};
+
+/// A response, or a refusal.
+pub(super) type Answer = Result<HttpResponse, api::Refusal>;
+
+/// Adds a type to the schemas of a document.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// A route.
+pub(super) struct Route {
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    /// Media type of the response.
+    pub(super) media: &'static str,
+    /// The response, if it is JSON.
+    pub(super) answer: Option<SchemaOf>,
+    /// Parameters in the query.
+    pub(super) query: Option<SchemaOf>,
+    pub(super) show: fn(&Operations, &HttpRequest) -> Answer,
+}
+
+const TEXT: &str = "text/plain";
+const JSON: &str = "application/json";
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A route without a query whose response is no JSON, or any.
+const PLAIN: Route =
+    Route { path: "", summary: "", media: JSON, answer: None, query: None, show: live };
+
+pub(super) const ROUTES: &[Route] = &[
+    Route { path: "/health/live", summary: "200 while the process answers", media: TEXT, ..PLAIN },
+    Route {
+        path: "/health/ready",
+        summary: "200 while everything runs and accepts work, otherwise 503; it never waits",
+        media: TEXT,
+        show: readiness,
+        ..PLAIN
+    },
+    Route {
+        path: "/metrics",
+        summary: "Metrics in the format of OpenMetrics, for Prometheus",
+        media: METRICS,
+        show: metrics,
+        ..PLAIN
+    },
+    Route {
+        path: "/snapshot",
+        summary: "The present reports of all topologies, and the figures of all balancers",
+        show: snapshot,
+        ..PLAIN
+    },
+    Route { path: "/api/openapi.json", summary: "This document", show: api::document, ..PLAIN },
+    Route {
+        path: "/api/topology",
+        summary: "Nodes, what carries books or requests between them, and what books survive",
+        answer: Some(SchemaGenerator::subschema_for::<api::Drawing>),
+        query: Some(SchemaGenerator::subschema_for::<Question>),
+        show: api::topology,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/topology.svg",
+        summary: "The drawing, as `graph --expand --format svg` prints it",
+        media: "image/svg+xml",
+        query: Some(SchemaGenerator::subschema_for::<Question>),
+        show: api::drawing,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/nodes",
+        summary: "The present state of nodes, in pages",
+        answer: Some(SchemaGenerator::subschema_for::<api::NodePage>),
+        query: Some(SchemaGenerator::subschema_for::<NodeQuery>),
+        show: api::nodes,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/nodes/{node}",
+        summary: "The present state of one node, why it failed, and its last events",
+        answer: Some(SchemaGenerator::subschema_for::<api::NodeDetail>),
+        query: Some(SchemaGenerator::subschema_for::<Question>),
+        show: api::node,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/piles/{pile}/books",
+        summary: "Books of a pile that are in memory, in pages: leased, then ready, then delayed \
+                  ones",
+        answer: Some(SchemaGenerator::subschema_for::<api::BookPage>),
+        query: Some(SchemaGenerator::subschema_for::<BookQuery>),
+        show: api::books,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/dead",
+        summary: "The last 1,000 dead letters of the run, the newest first, in pages",
+        answer: Some(SchemaGenerator::subschema_for::<api::DeadPage>),
+        query: Some(SchemaGenerator::subschema_for::<DeadQuery>),
+        show: api::dead,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/ledger",
+        summary: "The account of all books",
+        answer: Some(SchemaGenerator::subschema_for::<api::LedgerNow>),
+        query: Some(SchemaGenerator::subschema_for::<Question>),
+        show: api::ledger,
+        ..PLAIN
+    },
+    Route {
+        path: "/api/stream",
+        summary: "Server-sent events: `snapshot` at each sample, `event` for what happens, \
+                  `dropped` with the number of events that a slow client has missed, `end`. A \
+                  client that sends `Last-Event-ID` gets what it missed meanwhile",
+        media: "text/event-stream",
+        answer: Some(SchemaGenerator::subschema_for::<api::StreamData>),
+        query: Some(SchemaGenerator::subschema_for::<Question>),
+        show: api::stream,
+    },
+];
+
+fn live(_: &Operations, _: &HttpRequest) -> Answer {
+    Ok(HttpResponse::Ok().body("live\n"))
+}
+
+fn readiness(of: &Operations, _: &HttpRequest) -> Answer {
+    if of.is_ready() {
+        return Ok(HttpResponse::Ok().body("ready\n"));
+    }
+    let mut out = String::from("not ready\n");
+    for watched in of.watched.iter().filter(|watched| !watched.is_ready()) {
+        out.push_str(&format!("{}: not ready\n", watched.name()));
+    }
+    Ok(HttpResponse::ServiceUnavailable().body(out))
+}
+
+fn metrics(of: &Operations, _: &HttpRequest) -> Answer {
+    let mut out = String::new();
+    let encoded = match &of.registry {
+        Some(registry) => encode(&mut out, registry),
+        None => {
+            let mut own = Registry::default();
+            own.register_collector(Box::new(of.metrics()));
+            encode(&mut out, &own)
+        }
+    };
+    Ok(match encoded {
+        Ok(()) => HttpResponse::Ok().content_type(METRICS).body(out),
+        Err(error) => HttpResponse::InternalServerError().body(format!("{error}\n")),
+    })
+}
+
+fn snapshot(of: &Operations, _: &HttpRequest) -> Answer {
+    let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
+    for watched in of.watched.iter() {
+        if let Some(running) = watched.topology() {
+            topologies.push(json!(running.snapshot()));
+        } else if let Some(Observation::Balancer(state)) = watched.observe() {
+            balancers.push(balancer(&state));
+        }
+    }
+    Ok(HttpResponse::Ok().json(json!({
+        "ready": of.is_ready(),
+        "balancers": balancers,
+        "topologies": topologies,
+    })))
+}
+
+fn balancer(state: &BalancerState) -> Value {
+    let figures = &state.figures;
+    let counts = figures.counts;
+    let tail = |tail: &Tail| json!(crate::report::TailReport::from(*tail));
+    let workers = figures.loads.workers.iter().take(figures.workers);
+    json!({
+        "name": state.name,
+        "ready": state.ready,
+        "asked": counts.asked,
+        "answered": counts.answered,
+        "failed": counts.failed + counts.errors,
+        "errors": counts.errors,
+        "cancelled": counts.cancelled,
+        "expired": counts.expired,
+        "shed": counts.shed,
+        "rejected": counts.rejected,
+        "in_flight": figures.open,
+        "waiting": figures.waiting,
+        "copies": counts.copies,
+        "wasted": counts.wasted,
+        "retried": counts.retried,
+        "ejected": figures.ejected,
+        "restarts": state.restarts,
+        "response": tail(&figures.response),
+        "waited": tail(&figures.waited),
+        "pending_mean": figures.loads.mean,
+        "pending_variance": figures.loads.variance,
+        "workers": workers
+            .map(|load| {
+                json!({
+                    "pending": load.pending,
+                    "pending_mean": load.mean,
+                    "pending_variance": load.variance,
+                })
+            })
+            .collect::<Vec<_>>(),
+    })
+}
