@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod api;
+mod security;
 mod stream;
 
 use std::collections::BTreeSet;
