@@ -20,6 +20,11 @@ lint:
 features FEATURES='':
     cargo clippy --package gopherworks --locked --no-default-features --features '{{FEATURES}}' -- -D warnings
 
+# Drive the page for operators in Chromium, as a user would; `just page --pictures FOLDER` keeps screenshots
+page *ARGS: build
+    python3 -m pip install --quiet --target target/page -r tests/page/requirements.txt
+    PYTHONPATH=target/page tests/page/run.py {{ARGS}}
+
 # Count the instructions of the hot paths; `just instructions --update` rewrites the baseline
 instructions *ARGS:
     .ci/instructions {{ARGS}}

@@ -40,6 +40,7 @@ mod api;
 mod hosts;
 mod metrics;
 mod operations;
+mod page;
 mod refused;
 mod routes;
 #[cfg(feature = "http")]

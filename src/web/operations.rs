@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::api::{Refusal, Streams};
 use super::hosts::Hosts;
 use super::metrics::Metrics;
+use super::page;
 use super::routes::{ROUTES, Route};
 use super::shutdown::PATIENCE;
 use super::watched::Watched;
@@ -273,9 +274,14 @@ impl Operations {
         }
     }
 
+    /// The refusal of a request from another host.
+    pub(super) fn foreign(&self, request: &HttpRequest) -> Option<HttpResponse> {
+        self.hosts.as_ref().and_then(|hosts| hosts.refusal(request))
+    }
+
     /// The refusal of a request from another host, or without the token that it needs.
     fn refusal(&self, request: &HttpRequest) -> Option<HttpResponse> {
-        if let Some(refusal) = self.hosts.as_ref().and_then(|hosts| hosts.refusal(request)) {
+        if let Some(refusal) = self.foreign(request) {
             return Some(refusal);
         }
         let is_health = request.path().rsplit_once("/health/").is_some();
@@ -290,8 +296,8 @@ impl Operations {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// The routes, for `.configure(...)` of an application or a scope: health, `/metrics`,
-    /// `/snapshot`, and the API that `/api/openapi.json` describes. They answer GET and HEAD, other
+    /// The routes, for `.configure(...)` of an application or a scope: the page `/`, health,
+    /// `/metrics`, `/snapshot`, and the API that `/api/openapi.json` describes. They answer GET and HEAD, other
     /// methods get 405; hosts are checked as in [`Operations::hosts`].
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
@@ -310,6 +316,7 @@ impl Operations {
                 // The name of a gopher contains a slash.
                 config.service(web::resource(path.replace("{node}", "{node:.*}")).route(route));
             }
+            page::add(config, &of);
         }
     }
 }

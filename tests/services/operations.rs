@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod api;
+mod page;
 mod security;
 mod stream;
 
