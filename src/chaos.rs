@@ -24,7 +24,8 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Takes the faults of the file, drawn by `seed`. With `limit`, sources that generate books do
+    /// Takes the faults of the file, drawn by `seed`, except those that kill the process. A
+    /// simulated store stands in for that of the file. With `limit`, sources that generate books do
     /// not end on their own.
     #[must_use]
     pub fn new(topology: Topology, seed: u64, limit: Option<Duration>) -> Self {
@@ -32,6 +33,7 @@ impl Chaos {
         let options = Options {
             tracer: Some(auditor.clone()),
             endless: limit.is_some(),
+            stand_in: true,
             faults: Faulting::Planned { horizon: limit.unwrap_or(Duration::from_secs(10)) },
             ..topology.options().clone()
         };
@@ -72,7 +74,7 @@ impl Chaos {
         calm_per_s: Option<f64>,
         (config_sha256, command): (String, &str),
     ) -> Verdict {
-        let audit = self.auditor.finish();
+        let audit = self.auditor.finish(None);
         let measure = Measure { expect: self.topology.plan().expect, calm_per_s };
         let checks = judge(&measure, report, &audit, done);
         let pass = checks.iter().all(|check| check.pass);

@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod lives;
 mod timeless;
 
 use std::fs::File;
@@ -42,6 +43,9 @@ use sha2::{Digest, Sha256};
 use crate::private;
 use crate::report::Report;
 use crate::topology::{Done, Options, RunningTopology, StartError, Topology};
+
+pub(crate) use lives::StoreEnd;
+pub use lives::{Ended, Lives};
 
 /// Runs `body` on this thread, in an actix system of its own whose time the given clock simulates.
 ///

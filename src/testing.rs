@@ -36,13 +36,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::{
     Arbiters, Child, Fuzz, RestartPolicy, Setup, Strike, Supervisor, SupervisorHandle,
 };
 use rand::RngExt;
 
-use crate::simulate::{in_virtual_time, until_done};
+use crate::simulate::{Ended, Lives, in_virtual_time};
 use crate::topology::{Faulting, Options, RunningTopology, StartError, Topology};
 use crate::verdict::auditor::Auditor;
 use crate::verdict::{Measure, judge};
@@ -187,7 +187,8 @@ impl World {
         }
     }
 
-    /// Starts a topology with this run's time, seed and schedule, and with the faults of its file.
+    /// Starts a topology with this run's time, seed and schedule, and with the faults of its file,
+    /// except those that kill the process.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -214,16 +215,18 @@ impl World {
     /// # Panics
     /// If it does not start, or an expectation fails: with all checks, each with PASS or FAIL.
     pub async fn holds(&self, topology: &Topology) {
-        let auditor = Auditor::new(None);
+        let auditor = Auditor::new(None).over_lives(topology.plan());
         let topology = self.prepared(topology, Some(auditor.clone()));
-        let running = match topology.start().await {
-            Ok(running) => running,
+        let ended = match Lives::start(&topology, &self.clock, None).await {
+            Ok(mut lives) => lives.end((Time::MAX, String::new())).await,
+            Err(error) => Err(error),
+        };
+        let Ended { report, done, store } = match ended {
+            Ok(ended) => ended,
             Err(error) => panic!("{} does not start: {error}", topology.plan().name),
         };
-        let done = until_done(&running, &self.clock, None).await;
-        let report = running.finish(done.clone()).await;
         let measure = Measure { expect: topology.plan().expect, calm_per_s: None };
-        let checks = judge(&measure, &report, &auditor.finish(), &done);
+        let checks = judge(&measure, &report, &auditor.finish(store.as_ref()), &done);
         if checks.iter().any(|check| !check.pass) {
             let lines: Vec<String> = checks.iter().map(ToString::to_string).collect();
             panic!("{}:\n{}", topology.plan().name, lines.join("\n"));

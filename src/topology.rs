@@ -50,6 +50,8 @@ pub use running::{Done, RunningTopology};
 #[cfg(feature = "actix-web")]
 pub(crate) use seen::SeenOnPile;
 pub use store::FoundStore;
+#[cfg(feature = "simulate")]
+pub(crate) use store::Shared;
 
 /// A resolved topology. It can be started any number of times; runs share no state.
 #[derive(Debug, Clone)]
@@ -78,9 +80,11 @@ pub struct Options {
     /// Touches nothing outside: works are left out, burns only count, and no receipt is written.
     /// For comparing designs.
     pub dry: bool,
-    /// Keeps the piles that do not say `store = "memory"`, instead of the plan's store. Not used in
-    /// a simulation, nor if the run is dry.
+    /// Keeps the piles that do not say `store = "memory"`, instead of the plan's store. A
+    /// simulation uses a simulated store in its place, and a dry run none.
     pub store: Option<Arc<dyn Backend>>,
+    /// A simulated store stands in for the plan's, as it does in every simulation.
+    pub stand_in: bool,
     /// Reads all sources anew, also those that earlier runs on the store have read.
     pub again: bool,
     /// Faults to inject.
@@ -227,7 +231,22 @@ impl Topology {
     /// # Errors
     /// [`StartError`]; actors that had started are stopped.
     pub async fn start(&self) -> Result<RunningTopology, StartError> {
-        wiring::start(&self.plan, &self.options).await
+        wiring::start(&self.plan, &self.options, None).await
+    }
+
+    /// What all lives of a process share, at this clock.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn shared(&self, clock: &Clock) -> store::Shared {
+        store::Shared::new(&self.plan, &self.options, clock)
+    }
+
+    /// Like [`Topology::start`], for one of several lives.
+    #[cfg(feature = "simulate")]
+    pub(crate) async fn start_life(
+        &self,
+        shared: &store::Shared,
+    ) -> Result<RunningTopology, StartError> {
+        wiring::start(&self.plan, &self.options, Some(shared)).await
     }
 
     /// Starts it and waits for its end: everything drained after the sources ended, or the restart

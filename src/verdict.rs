@@ -134,7 +134,8 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
     at_most("lost", expect.lost, lost, "");
     at_most("duplicates", expect.duplicates, audit.duplicates(report), "");
     let asked: u64 = report.requesters.iter().map(|row| row.in_flight).sum();
-    at_most("in flight", expect.in_flight, report.ledger.in_flight + asked, "");
+    let kept = report.ledger.in_flight.saturating_sub(report.ledger.kept);
+    at_most("in flight", expect.in_flight, kept + audit.left(report) + asked, "");
     let escalated = matches!(report.outcome, RunOutcome::Escalated(_));
     let closed = match done {
         Done::SinkClosed(sink) => Some(format!("{} closed: {}", sink.node, sink.reason)),

@@ -77,6 +77,27 @@ fn a_dump_that_loses_a_wake_up_stands_still() {
 }
 
 #[test]
+fn a_keeper_that_acks_before_the_sink_is_synced_loses_books() {
+    assert!(found("durable", Defect::KeeperAcksUnsynced).contains(&"lost"));
+}
+
+#[test]
+fn a_position_that_is_stored_apart_from_its_books_has_them_read_twice() {
+    assert!(found("durable-staged", Defect::KeeperSplitsPositions).contains(&"duplicates"));
+}
+
+#[test]
+fn a_keeper_that_does_not_fence_carts_has_books_burned_twice() {
+    assert!(found("durable-shared", Defect::KeeperFencesNothing).contains(&"duplicates"));
+}
+
+#[test]
+fn a_keeper_that_forgets_what_is_unconfirmed_leaves_books_behind() {
+    let failed = found("durable-staged", Defect::KeeperForgets);
+    assert!(failed.contains(&"end") && failed.contains(&"in flight"), "{failed:?}");
+}
+
+#[test]
 fn without_a_defect_the_same_seeds_find_nothing() {
     for file in ["one-gopher", "four-gophers", "four-gophers-staged", "simple-balancer", "hedged"] {
         let swept = sweep(file, None);

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::output::{self, OutputFile};
 use super::progress::Progress;
 use super::run::{end, in_system, listen, on_signal, start, start_failed};
+use super::simulate::say_stand_in;
 use super::{ChaosArgs, Failed, Format, Sets, SimulateArgs, code, load, overrides, print, with};
 
 /// Default time for work in flight to end after the last fault.
@@ -35,6 +36,7 @@ fn with_faults(
             file.display()
         )));
     }
+    say_stand_in(&loaded.plan, quiet);
     Ok(loaded)
 }
 

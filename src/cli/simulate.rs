@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use gopherworks::plan::Plan;
 use gopherworks::report::Report;
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::supervision::clock::Clock;
@@ -20,9 +21,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = with(overrides(&args.sets)?, "execution.cores", args.cores);
     let overrides = with(overrides, "execution.seed", args.seed);
     let loaded = load(&args.file, &overrides, quiet)?;
-    if loaded.plan.store.is_some() && !quiet {
-        print::note("a simulation opens no store: its durable piles are in memory");
-    }
+    say_stand_in(&loaded.plan, quiet);
     let flags = [("--report", args.report.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let report_file = OutputFile::check("report", args.report.as_deref())?;
@@ -37,6 +36,14 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let shown = show(&report, topology.plan(), args.format, quiet);
     let code = signal.unwrap_or_else(|| exit_code(&report, topology.plan()));
     Ok(code::with(code, [traced, written, shown]))
+}
+
+/// Says that the plan's store is not used.
+pub fn say_stand_in(plan: &Plan, quiet: bool) {
+    if plan.store.is_some() && !quiet {
+        let place = plan.store_place();
+        print::note(&format!("this opens no store: a simulated one stands in for {place}"));
+    }
 }
 
 /// The trace that the arguments ask for.

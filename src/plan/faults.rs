@@ -12,9 +12,12 @@ use gopherworks_supervision::fault::{FaultSite, Kind, Point, Rule, What, When};
 use super::{Plan, Target, Validator};
 use crate::config::element::{Bounds, Checks, Element, Group, Nodes};
 use crate::config::elements::{FaultConfig, FaultWhatConfig, TopologyConfig};
-use crate::config::label::is_name;
+use crate::config::label::{is_name, unlabelled};
 use crate::config::{Code, nearest};
 use target::Pattern;
+
+/// The name of the store as a target, unless a node has it.
+const STORE: &str = "store";
 
 /// A fault with its resolved targets.
 #[derive(Debug, Clone)]
@@ -73,6 +76,8 @@ pub enum Sort {
     Worker,
     /// A requester.
     Requester,
+    /// The store, in simulations.
+    Store,
 }
 
 /// All actors of a plan, in a fixed order.
@@ -148,6 +153,10 @@ pub fn parts(plan: &Plan) -> Vec<FaultTarget> {
             out.push(named(&requester.name, &requester.name, Sort::Requester, &[]));
         }
     }
+    let is_kept = plan.store.is_some() && plan.piles.iter().any(|pile| !pile.in_memory);
+    if is_kept && out.iter().all(|part| *unlabelled(&part.node) != *STORE) {
+        out.push(named(STORE, STORE, Sort::Store, &[Point::Commit, Point::Fetch]));
+    }
     out
 }
 
@@ -161,6 +170,16 @@ pub fn points_of(kind: &Kind, part: &FaultTarget) -> Vec<Option<Point>> {
         more.insert(0, None);
         more
     };
+    if part.sort == Sort::Store {
+        return match kind {
+            Kind::Crash { .. } => whole(of(&[Point::Commit])),
+            Kind::Slow { .. } => whole(of(&Point::ALL)),
+            Kind::Error { .. } | Kind::UnknownOutcome { .. } => of(&Point::ALL),
+            Kind::LostSync => of(&[Point::Commit]),
+            Kind::Unavailable { .. } | Kind::Full { .. } => vec![None],
+            _ => Vec::new(),
+        };
+    }
     match kind {
         Kind::Panic { .. } | Kind::Kill | Kind::Stop | Kind::Hang { .. } => whole(of(&Point::ALL)),
         Kind::Slow { .. } => {
@@ -179,6 +198,8 @@ pub fn points_of(kind: &Kind, part: &FaultTarget) -> Vec<Option<Point>> {
             Sort::Pile => vec![None],
             _ => Vec::new(),
         },
+        Kind::Crash { .. } | Kind::Unavailable { .. } => Vec::new(),
+        Kind::UnknownOutcome { .. } | Kind::LostSync => Vec::new(),
     }
 }
 
@@ -315,8 +336,11 @@ fn one(
                     // Rules that count visits or items apply at every point.
                     (None, None) => !by_visit,
                     (None, Some(_)) => {
+                        // Kinds that are of no actor as a whole.
                         by_visit
-                            || (messages(kind) || matches!(kind, Kind::Error { .. } | Kind::Poison))
+                            || messages(kind)
+                            || matches!(kind, Kind::Error { .. } | Kind::Poison)
+                            || matches!(kind, Kind::UnknownOutcome { .. } | Kind::LostSync)
                     }
                 };
                 if !fits {

@@ -91,6 +91,9 @@ fn drawn(
         Kind::Drop,
         Kind::Duplicate,
         Kind::Full { span: short },
+        Kind::Crash { span: short, stored: None },
+        Kind::Unavailable { span: short },
+        Kind::UnknownOutcome { stored: None },
     ];
     let able: Vec<(&Kind, Option<Point>)> = (kinds.iter())
         .flat_map(|kind| {
@@ -157,6 +160,13 @@ impl FaultInjector for Reach {
         log::debug!("fault `{}`: {what} of {}", fired.rule, fired.site.node);
         let act = Act::Fault { rule: &fired.rule, what: &what };
         inner.context.record(&fired.site.node, &act);
+    }
+
+    fn crash(&self, span: Duration) {
+        if let Some(inner) = self.inner.upgrade() {
+            let _ = inner.crash.0.set(span);
+            inner.crash.1.notify_one();
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -10,7 +10,7 @@ use gopherworks_pipeline::__private::{
 };
 use gopherworks_supervision::clock::{Stopwatch, Time};
 use gopherworks_supervision::{Arbiters, Port};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use super::balancers::Balancers;
 use super::dead::{DeadSink, RecentLetters};
@@ -58,6 +58,8 @@ pub(super) struct Inner {
     pub(super) over: AtomicBool,
     /// Serialises the collection of dead letters, so that they are kept in order.
     pub(super) dead_letter_lock: Mutex<()>,
+    /// Set when the process is killed in a simulation: the time until it is started again.
+    pub(super) crash: (OnceLock<Duration>, Notify),
     /// The outcome, once it has ended.
     pub(super) end: OnceCell<RunOutcome>,
     pub(super) started: Time,
@@ -106,6 +108,7 @@ impl Inner {
             run,
             over: AtomicBool::new(false),
             dead_letter_lock: Mutex::new(()),
+            crash: (OnceLock::new(), Notify::new()),
             end: OnceCell::new(),
         }
     }

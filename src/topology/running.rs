@@ -363,6 +363,31 @@ impl RunningTopology {
         inner.drain_deadline.map(|deadline| deadline + grace)
     }
 
+    /// Waits until a fault kills the process; returns the time until it is started again.
+    #[cfg(feature = "simulate")]
+    pub(crate) async fn crashed(&self) -> Duration {
+        let (span, told) = &self.inner().crash;
+        loop {
+            if let Some(span) = span.get() {
+                return *span;
+            }
+            told.notified().await;
+        }
+    }
+
+    /// Ends as a killed process does: nothing is stored any more, and nothing told.
+    #[cfg(feature = "simulate")]
+    pub(crate) async fn crash(&self) {
+        let inner = self.inner();
+        inner.context.custody.abandon_store();
+        inner.seal();
+        inner.context.halt();
+        self.shared.supervisor.kill_all();
+        self.shared.supervisor.ended().await;
+        inner.balancers.give_up_all();
+        inner.stop_arbiters();
+    }
+
     /// Waits until the run ends on its own: drained after sources and offers were closed,
     /// escalated, or a sink closed.
     pub async fn done(&self) -> Done {

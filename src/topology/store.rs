@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use gopherworks_pipeline::__private::{FeederCore, IncineratorCore, KeeperHooks, Kept, Opened};
 use gopherworks_pipeline::Promises;
+#[cfg(feature = "simulate")]
+use gopherworks_pipeline::store::memory::{MemoryStore, Simulation};
 use gopherworks_pipeline::store::{Account, Backend, PileName, StoreError};
+use gopherworks_pipeline::trace::Act;
 use gopherworks_supervision::__private::guarded;
-use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::fault::FaultEngine;
 use tokio::sync::oneshot;
 
 use super::inner::Inner;
-use super::{Options, StartError};
+use super::{Faulting, Options, StartError, faults};
 use crate::catalog::RunId;
 use crate::config::elements::StoreConfig;
 use crate::plan::{Plan, Target};
@@ -166,21 +170,84 @@ pub(super) fn lease(plan: &Plan) -> Duration {
     }
 }
 
-/// Opens the store, if there is one, and reads its piles, on a thread of its own. Simulations and
-/// dry runs have none.
+/// What the lives of one process share: its faults, and in a simulation the store.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(super) faults: Option<Arc<FaultEngine>>,
+    #[cfg(feature = "simulate")]
+    pub(crate) store: Option<MemoryStore>,
+}
+
+impl Shared {
+    pub(super) fn new(plan: &Plan, options: &Options, clock: &Clock) -> Self {
+        let seed = Seed(plan.execution.seed);
+        let rules = faults::rules(plan, &options.faults);
+        let faults = (!rules.is_empty()).then(|| FaultEngine::new(clock.clone(), seed, rules));
+        Self {
+            #[cfg(feature = "simulate")]
+            store: stand_in(plan, options, clock, faults.clone()),
+            faults,
+        }
+    }
+
+    /// Without faults that kill the process.
+    pub(super) fn of_one_life(plan: &Plan, options: &Options, clock: &Clock) -> Self {
+        let mut options = options.clone();
+        if let Faulting::Planned { .. } | Faulting::Exactly(_) = options.faults {
+            let mut rules = faults::rules(plan, &options.faults);
+            rules.retain(|rule| !rule.kills_the_process());
+            options.faults = Faulting::Exactly(rules);
+        }
+        Self::new(plan, &options, clock)
+    }
+
+    /// The store that stands in for that of the plan.
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        #[cfg(feature = "simulate")]
+        if let Some(store) = &self.store {
+            return Some(Arc::new(store.process()));
+        }
+        None
+    }
+}
+
+/// The simulated store, if there is a store and it is simulated.
+#[cfg(feature = "simulate")]
+fn stand_in(
+    plan: &Plan,
+    options: &Options,
+    clock: &Clock,
+    faults: Option<Arc<FaultEngine>>,
+) -> Option<MemoryStore> {
+    if !options.stand_in && !clock.is_simulated() {
+        return None;
+    }
+    let is_shared = match (&options.store, &plan.store) {
+        (Some(given), _) => given.promises().shared,
+        (None, Some(config)) => !matches!(config, StoreConfig::Sqlite { .. }),
+        (None, None) => return None,
+    };
+    let store = if is_shared { MemoryStore::new() } else { MemoryStore::exclusive() };
+    let simulation = Simulation::new(clock.clone(), Seed(plan.execution.seed), faults);
+    Some(store.simulated(simulation.traced(options.tracer.clone())))
+}
+
+/// Opens the store, if there is one, and reads its piles: a real one on a thread of its own. Dry
+/// runs have none.
 pub(super) async fn open(
     plan: &Plan,
     options: &Options,
     clock: &Clock,
-    run: &RunId,
+    (run, shared): (&RunId, &Shared),
 ) -> Result<Option<Opened>, StartError> {
-    if clock.is_simulated() || options.dry {
+    if options.dry {
         return Ok(None);
     }
-    let backend = match (&options.store, &plan.store) {
-        (Some(given), _) => given.clone(),
-        (None, Some(config)) => engine(config, Some(run)).map_err(StartError::Store)?,
-        (None, None) => return Ok(None),
+    let backend = match (shared.backend(), &options.store, &plan.store) {
+        (Some(simulated), ..) => simulated,
+        (None, Some(given), _) => given.clone(),
+        (None, None, Some(config)) => engine(config, Some(run)).map_err(StartError::Store)?,
+        (None, None, None) => return Ok(None),
     };
     let kept = kept(plan);
     if kept.iter().all(|kept| *kept != Kept::Durable) {
@@ -193,15 +260,21 @@ pub(super) async fn open(
         true => plan.sources.iter().map(|source| format!("{}.source", source.name)).collect(),
         false => Vec::new(),
     };
-    let open = move || {
-        let mut opened = Opened::open(backend, piles, &loads, lease)?;
-        rewound.iter().try_for_each(|source| opened.rewind(source))?;
+    let open = async move {
+        let mut opened = Opened::open(backend, piles, &loads, lease).await?;
+        for source in &rewound {
+            opened.rewind(source).await?;
+        }
         Ok(opened)
     };
+    if clock.is_simulated() {
+        return open.await.map(Some).map_err(StartError::Store);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (done, opened) = oneshot::channel();
     std::thread::Builder::new().name("gopherworks-store".to_owned()).spawn(move || {
         // A start that was given up meanwhile drops the store.
-        let _ = done.send(guarded(open));
+        let _ = done.send(guarded(|| runtime.block_on(open)));
     })?;
     let failed = |text: &str| StartError::Store(StoreError::Other(text.into()));
     match opened.await {
@@ -229,11 +302,17 @@ pub(super) fn hooks(inner: &Inner) -> KeeperHooks {
     let (context, fires) = (&inner.context, &inner.incinerators);
     let fires: Vec<Weak<IncineratorCore>> = fires.iter().map(Arc::downgrade).collect();
     let feeders: Vec<Weak<FeederCore>> = inner.feeders.iter().map(Arc::downgrade).collect();
-    let [down, up, lost] = [(); 3].map(|()| Arc::downgrade(context));
+    let [sync, down, up, lost] = [(); 4].map(|()| Arc::downgrade(context));
     KeeperHooks {
         sync: Box::new(move || {
             let mut fires = fires.iter().filter_map(Weak::upgrade);
-            fires.try_for_each(|fire| fire.sync().map_err(|failure| failure.at(&fire.name)))
+            fires.try_for_each(|fire| {
+                fire.sync().map_err(|failure| failure.at(&fire.name))?;
+                if let Some(context) = sync.upgrade() {
+                    context.record(&fire.name, &Act::Sync);
+                }
+                Ok(())
+            })
         }),
         down: Box::new(move |reason, retry| {
             if let Some(context) = down.upgrade() {

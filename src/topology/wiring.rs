@@ -12,7 +12,6 @@ use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
 #[cfg(feature = "http")]
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::FaultEngine;
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{
     Child, ChildThread, Fuzz, Port, RestartPolicy, Setup, Supervisor, SupervisorOutcome,
@@ -22,13 +21,13 @@ use gopherworks_supervision::{
 use super::TopologyLink;
 use super::account;
 use super::balancers::PreparedBalancers;
-use super::faults::{self, Reach};
+use super::faults::Reach;
 use super::inner::{Inner, RunningCrew};
 use super::made::{Made, Sites};
 use super::owners;
 use super::placement::Places;
 use super::running::RunningTopology;
-use super::store;
+use super::store::{self, Shared};
 use super::supervision_events::react;
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
@@ -38,9 +37,11 @@ use crate::config::elements::Capacity;
 use crate::http::OperationsListener;
 use crate::plan::{Plan, Target};
 
+/// Starts a life of the process; without `shared`, the only one.
 pub(super) async fn start(
     plan: &Arc<Plan>,
     options: &Options,
+    shared: Option<&Shared>,
 ) -> Result<RunningTopology, StartError> {
     if !System::is_registered() {
         return Err(StartError::NoSystem);
@@ -68,7 +69,8 @@ pub(super) async fn start(
     }
     #[cfg(feature = "http")]
     let operations = bind_operations(plan, options, &clock)?;
-    let opened = store::open(plan, options, &clock, &sites.run).await?;
+    let shared = shared.cloned().unwrap_or_else(|| Shared::of_one_life(plan, options, &clock));
+    let opened = store::open(plan, options, &clock, (&sites.run, &shared)).await?;
     let sites = Sites { store: opened.as_ref().map(|opened| opened.store.clone()), ..sites };
     let made = sites.make(&clock).await?;
     #[cfg(feature = "http")]
@@ -84,9 +86,7 @@ pub(super) async fn start(
     };
     let (inner, children) = build.cores(made, opened)?;
     inner.context.custody.start_keeper(store::hooks(&inner))?;
-    let rules = faults::rules(plan, &options.faults);
-    let faults = (!rules.is_empty())
-        .then(|| FaultEngine::new(inner.context.clock.clone(), inner.context.seed, rules));
+    let faults = shared.faults;
     if let Some(faults) = &faults {
         inner.context.disturb(faults.clone());
     }
@@ -111,7 +111,7 @@ pub(super) async fn start(
     };
     let supervisor = Supervisor::start_with(setup, children);
     if let Some(faults) = &faults {
-        faults.set_injector(Box::new(Reach {
+        faults.set_injector(Arc::new(Reach {
             inner: Arc::downgrade(&inner),
             supervisor: supervisor.clone(),
         }));

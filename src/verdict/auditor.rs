@@ -1,5 +1,7 @@
 //! An account of books and requests from the actors' trace, independent of the store's ledger.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +13,10 @@ use gopherworks_pipeline::trace::{Act, Record, Tracer};
 use gopherworks_supervision::clock::Time;
 
 use super::{Suspect, quantile};
+use crate::plan::Plan;
 use crate::report::{BalancerReport, Report};
+use crate::simulate::StoreEnd;
+use kept::Kept;
 
 /// Keeps the account during a run, as the tracer of a topology.
 #[derive(Default)]
@@ -53,6 +58,8 @@ pub struct Audit {
     down: BTreeMap<String, Time>,
     recoveries: Vec<Duration>,
     culprits: BTreeMap<String, u64>,
+    /// What is known of a store, if there is one.
+    kept: Kept,
 }
 
 /// Lines kept for each book or request.
@@ -69,13 +76,24 @@ impl Auditor {
         Arc::new(Self { keep: true, ..Self::default() })
     }
 
+    /// Also follows what a store has confirmed, if there is one, over all lives of the process.
+    #[must_use]
+    pub(crate) fn over_lives(self: Arc<Self>, plan: &Plan) -> Arc<Self> {
+        self.lock().kept.on = plan.durable_piles().is_some();
+        self
+    }
+
     fn lock(&self) -> MutexGuard<'_, Audit> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the account so far and starts another.
-    pub fn finish(&self) -> Audit {
-        std::mem::take(&mut *self.lock())
+    /// Takes the account so far and starts another. `store` is what a simulated store holds.
+    pub(crate) fn finish(&self, store: Option<&StoreEnd>) -> Audit {
+        let mut audit = std::mem::take(&mut *self.lock());
+        if let Some(store) = store {
+            audit.close(store);
+        }
+        audit
     }
 }
 
@@ -114,6 +132,7 @@ impl Audit {
         match act {
             Act::Put { books } => {
                 self.offered += books.len() as u64;
+                self.kept.put(books);
                 for book in *books {
                     self.open.insert(book.0, line.map(str::to_owned).into_iter().collect());
                 }
@@ -121,6 +140,9 @@ impl Audit {
             Act::Offer { books } => self.offered += *books as u64,
             Act::Lease { books, .. } | Act::Pass { books, .. } => {
                 self.works(node, at);
+                if let Act::Lease { .. } = act {
+                    books.iter().for_each(|book| self.leased(book.0));
+                }
                 if let Some(line) = line {
                     for book in *books {
                         if let Some(lines) = self.open.get_mut(&book.0) {
@@ -135,15 +157,22 @@ impl Audit {
                 self.burned += books.len() as u64;
                 for book in *books {
                     self.open.remove(&book.0);
-                    if !self.ended.insert(book.0) {
+                    let is_right = match self.kept.on {
+                        true => self.kept.burned(node, book.0),
+                        false => self.ended.insert(book.0),
+                    };
+                    if !is_right {
                         *self.twice.entry(book.0).or_default() += 1;
                     }
                 }
             }
             Act::Step { .. } | Act::Admit { .. } => self.works(node, at),
             Act::Request(act) => self.request_act(node, *act, at, line),
+            Act::Store { stored, ended } => self.kept.confirmed(stored, ended),
+            Act::Sync => self.kept.synced(node),
+            Act::Crash => self.crash(),
             Act::Fault { .. } => {}
-            Act::Event(event) => self.event(event, at, line),
+            Act::Event(event) => self.event(event, at),
         }
     }
 
@@ -207,12 +236,12 @@ impl Audit {
         }
     }
 
-    fn event(&mut self, event: &Event, at: Time, line: Option<&str>) {
+    fn event(&mut self, event: &Event, at: Time) {
         match event {
             Event::Dead { book, .. } => {
                 self.dead += 1;
                 self.open.remove(&book.0);
-                let _ = line;
+                self.kept.died(book.0);
             }
             Event::Exited { node, exit } => {
                 self.down.entry(node.clone()).or_insert(at);
@@ -230,12 +259,17 @@ impl Audit {
     /// compared with the requesters' counts likewise.
     pub fn lost(&self, report: &Report) -> u64 {
         let ledger = &report.ledger;
+        let (dead, dropped) = match &self.kept.end {
+            Some(end) => (self.dead, end.dropped.max(ledger.dropped)),
+            None => (ledger.dead, ledger.dropped),
+        };
         let known = (self.burned - self.again())
-            .saturating_add(ledger.dead)
-            .saturating_add(ledger.dropped)
+            .saturating_add(dead)
+            .saturating_add(dropped)
             .saturating_add(ledger.given_back)
             .saturating_add(ledger.in_flight);
         let books = self.offered.saturating_sub(known).max(ledger.lost.unsigned_abs());
+        let books = books + self.kept.end.as_ref().map_or(0, |end| end.lost);
         let requests: u64 = (report.requesters.iter()).map(|row| row.lost.unsigned_abs()).sum();
         let over = |row: &BalancerReport| {
             // In the trace, an error is an answer.
@@ -249,12 +283,20 @@ impl Audit {
 
     /// Number of burns beyond the first of each book.
     fn again(&self) -> u64 {
-        self.twice.values().sum()
+        self.twice.values().sum::<u64>() + self.kept.repeated
     }
 
-    /// Number of books burned and requests answered more than once.
+    /// Number of books that a simulated store still holds, but no pile knows of.
+    pub fn left(&self, report: &Report) -> u64 {
+        let present = self.kept.end.as_ref().map_or(0, |end| end.present);
+        present.saturating_sub(report.ledger.in_flight)
+    }
+
+    /// Number of books burned and requests answered more than once, except books whose ends were
+    /// not confirmed by the store when the process was killed.
     pub fn duplicates(&self, report: &Report) -> u64 {
         let books = (self.twice.len() as u64).max(report.ledger.duplicates);
+        let books = books + self.kept.end.as_ref().map_or(0, |end| end.duplicates);
         books + self.answered_twice.len() as u64
     }
 

@@ -49,6 +49,11 @@ pub fn toml(fired: &[Fired]) -> String {
         if let Kind::Error { permanent: true, .. } = kind {
             out.push_str("permanent = true\n");
         }
+        if let Kind::Crash { stored: Some(stored), .. }
+        | Kind::UnknownOutcome { stored: Some(stored) } = kind
+        {
+            let _ = writeln!(out, "stored = {stored}");
+        }
         let _ = match item {
             Some(item) => writeln!(out, "when = {{ items = {item} }}\nfrom = \"{}\"", nanos(*at)),
             None => writeln!(out, "when = {{ at = \"{}\" }}", nanos(*at)),
@@ -61,6 +66,7 @@ pub fn toml(fired: &[Fired]) -> String {
 fn spans(kind: &Kind) -> Vec<(&'static str, Duration)> {
     let all = match kind {
         Kind::Hang { span } | Kind::Full { span } => vec![("for", *span)],
+        Kind::Crash { span, .. } | Kind::Unavailable { span } => vec![("for", *span)],
         Kind::Slow { by, span } => vec![("by", *by), ("for", *span)],
         Kind::Delay { by } => vec![("by", *by)],
         _ => Vec::new(),

@@ -8,7 +8,7 @@ use gopherworks_supervision::fault::Fired;
 use super::auditor::{Audit, Auditor};
 use super::{Check, Measure, judge};
 use crate::report::Report;
-use crate::simulate::{TraceLog, in_virtual_time, until_done};
+use crate::simulate::{Ended, Lives, TraceLog, in_virtual_time};
 use crate::topology::{Done, Faulting, Options, StartError, Topology};
 
 /// Seed, schedule, faults and limits of one simulated run.
@@ -81,6 +81,7 @@ impl Trial {
         log: Arc<TraceLog>,
     ) -> Result<TrialOutcome, StartError> {
         let auditor = if keep { Auditor::keeping() } else { Auditor::new(Some(log.clone())) };
+        let auditor = auditor.over_lives(topology.plan());
         let options = Options {
             tracer: Some(auditor.clone()),
             faults: self.faults.clone(),
@@ -89,23 +90,15 @@ impl Trial {
         };
         let topology = topology.clone().with_seed(self.seed).with_options(options);
         in_virtual_time(async |clock| {
-            let running = topology.in_time_of(&clock, self.limit).start().await?;
-            let late = clock.sleep_in_background(clock.now() + self.patience);
-            let done = tokio::select! {
-                biased;
-                done = until_done(&running, &clock, self.limit) => done,
-                () = late => {
-                    running.fail(format!("it has not ended after {:?} of virtual \
-                        time", self.patience));
-                    Done::Stopped
-                }
-            };
-            let report = running.finish(done.clone()).await;
+            let late = clock.now() + self.patience;
+            let why = format!("it has not ended after {:?} of virtual time", self.patience);
+            let mut lives = Lives::start(&topology, &clock, self.limit).await?;
+            let Ended { report, done, store } = lives.end((late, why)).await?;
             Ok(TrialOutcome {
                 report,
-                audit: auditor.finish(),
+                audit: auditor.finish(store.as_ref()),
                 done,
-                fired: running.fired(),
+                fired: lives.fired(),
                 trace_sha256: log.finish().unwrap_or_default(),
             })
         })

@@ -340,6 +340,16 @@ fn only_a_run_opens_the_store() {
     let simulated = place.run(["simulate", "t.toml"]).assert().success();
     let said = String::from_utf8_lossy(&simulated.get_output().stderr).into_owned();
     assert!(said.contains("opens no store"), "{said}");
+    let fault = "[faults.it]\nkind = \"error\"\ntarget = \"store.commit\"\nwhen = { nth = 1 }\n";
+    place.write("faults.toml", format!("extends = \"t.toml\"\n{fault}"));
+    for args in [&["simulate", "faults.toml", "--faults"][..], &["chaos", "faults.toml"]] {
+        let done = place.run(args).assert().success();
+        let output = done.get_output();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("opens no store"), "{said}");
+        let verdict = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(verdict.contains(", 1 faults"), "{verdict}");
+    }
     place.run(["graph", "t.toml"]).assert().success();
     assert!(!place.path("state").exists());
     place.run(["run", "t.toml"]).assert().success();

@@ -1,5 +1,6 @@
 //! Every design and balancer of `config/chaos` in virtual time: 1,000 seeds each, with a mix of
-//! faults that is drawn anew from each seed.
+//! faults that is drawn anew from each seed. Files with a store have fewer seeds, as each of these
+//! runs has several lives; GOPHERWORKS_STORE_SEEDS sets their number.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use gopherworks::topology::Topology;
 use gopherworks::verdict::sweep::{Sweep, Swept};
 
 const SEEDS: u64 = 1_000;
+
+/// Seeds of files with a store.
+const STORE_SEEDS: u64 = 40;
 
 /// All files except `storm`, which is for real threads.
 fn files() -> Vec<PathBuf> {
@@ -40,21 +44,35 @@ fn sweep(file: &PathBuf, seeds: u64, schedules: u64) -> Swept {
     sweep.run(&topology, &|_| ()).expect("it starts")
 }
 
+fn has_store(file: &PathBuf) -> bool {
+    std::fs::read_to_string(file).expect("a file of the suite").contains("\n[store]\n")
+}
+
+fn seeds(file: &PathBuf) -> u64 {
+    match has_store(file) {
+        true => std::env::var("GOPHERWORKS_STORE_SEEDS")
+            .map_or(STORE_SEEDS, |seeds| seeds.parse().expect("a number of seeds")),
+        false => SEEDS,
+    }
+}
+
 #[test]
 fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
     let mut kinds = BTreeSet::new();
     let files = files();
-    assert!(files.len() >= 19, "the suite has a file for each design");
+    assert!(files.len() >= 22, "the suite has a file for each design");
     for file in files {
-        let swept = sweep(&file, SEEDS, 1);
+        let seeds = seeds(&file);
+        let swept = sweep(&file, seeds, 1);
         if let Some(failure) = swept.failure {
             panic!("{}\n{failure}", file.display());
         }
-        assert_eq!(swept.runs, SEEDS);
+        assert_eq!(swept.runs, seeds);
         println!("{}: {} faults", file.display(), swept.faults);
         kinds.extend(swept.kinds.into_iter().map(|(kind, _)| kind));
     }
     let all = [
+        "crash",
         "delay",
         "drop",
         "duplicate",
@@ -66,6 +84,8 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
         "poison",
         "slow",
         "stop",
+        "unavailable",
+        "unknown_outcome",
     ];
     assert_eq!(kinds, all.map(str::to_owned).into_iter().collect(), "every kind was there");
 }
@@ -73,7 +93,8 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
 #[test]
 fn schedules_that_chance_draws_change_nothing_of_it() {
     for file in files() {
-        let swept = sweep(&file, 30, 10);
+        let (seeds, schedules) = if has_store(&file) { (4, 5) } else { (30, 10) };
+        let swept = sweep(&file, seeds, schedules);
         if let Some(failure) = swept.failure {
             panic!("{}\n{failure}", file.display());
         }

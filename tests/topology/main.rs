@@ -14,6 +14,7 @@ mod relay;
 mod retries;
 mod shared_stores;
 #[cfg(feature = "sqlite")]
+mod store_faults;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;

@@ -34,7 +34,7 @@
 pub mod conformance;
 pub mod encoding;
 mod error;
-#[cfg(feature = "test-util")]
+#[cfg(any(feature = "simulate", feature = "test-util"))]
 pub mod memory;
 mod parts;
 mod promises;

@@ -102,6 +102,17 @@ pub enum Act<'a> {
     },
     /// An action on a request of a balancer.
     Request(RequestAct),
+    /// A simulated store has confirmed a commit.
+    Store {
+        /// Ids of new books that are stored.
+        stored: &'a [BookId],
+        /// Ids of books that are burned, dropped or dead in the store.
+        ended: &'a [BookId],
+    },
+    /// An incinerator's sink was synced: what it burned before survives a crash.
+    Sync,
+    /// The process was killed.
+    Crash,
     /// A fault was injected.
     Fault {
         /// Name of the fault's rule.
@@ -149,6 +160,11 @@ impl fmt::Display for Act<'_> {
             Act::Pass { cart, books } => write!(f, "pass {cart} {}", Ranges(books)),
             Act::Burn { cart, books } => write!(f, "burn {cart} {}", Ranges(books)),
             Act::Request(act) => write!(f, "{act}"),
+            Act::Store { stored, ended } => {
+                write!(f, "stored {} ended {}", Ranges(stored), Ranges(ended))
+            }
+            Act::Sync => f.write_str("sync"),
+            Act::Crash => f.write_str("crash"),
             Act::Fault { rule, what } => write!(f, "fault {rule} {what}"),
             Act::Event(event) => write!(f, "{event}"),
         }

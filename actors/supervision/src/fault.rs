@@ -46,11 +46,15 @@ pub enum Point {
     Read,
     /// A wake-up arrives at a pile.
     Look,
+    /// The store is asked to store changes.
+    Commit,
+    /// The store is asked for books.
+    Fetch,
 }
 
 impl Point {
     /// All points.
-    pub const ALL: [Point; 11] = [
+    pub const ALL: [Point; 13] = [
         Point::Load,
         Point::Push,
         Point::Unload,
@@ -62,6 +66,8 @@ impl Point {
         Point::Settle,
         Point::Read,
         Point::Look,
+        Point::Commit,
+        Point::Fetch,
     ];
 
     /// The name in config files.
@@ -78,6 +84,8 @@ impl Point {
             Point::Settle => "settle",
             Point::Read => "read",
             Point::Look => "look",
+            Point::Commit => "commit",
+            Point::Fetch => "fetch",
         }
     }
 }
@@ -131,11 +139,31 @@ pub enum Kind {
     Drop,
     /// A wake-up is sent twice, or a settlement is made twice.
     Duplicate,
-    /// A pile reports that it is full.
+    /// A pile, or the store, reports that it is full.
     Full {
-        /// How long the pile stays full.
+        /// How long it stays full.
         span: Duration,
     },
+    /// The process is killed, and started again. What sinks have not synced is lost.
+    Crash {
+        /// Time until it is started again.
+        span: Duration,
+        /// At a point of the store: whether the call took effect before; `None` is drawn.
+        stored: Option<bool>,
+    },
+    /// The store can't be reached.
+    Unavailable {
+        /// For how long.
+        span: Duration,
+    },
+    /// The store's answer is lost.
+    UnknownOutcome {
+        /// Whether the call took effect; `None` is drawn.
+        stored: Option<bool>,
+    },
+    /// The store answers before it has synced what it stored: a crash loses it, unless a later call
+    /// is synced before.
+    LostSync,
 }
 
 /// A span longer than any run (100 years), yet short enough to be added to a [`Time`].
@@ -156,6 +184,10 @@ impl Kind {
             Kind::Drop => "drop",
             Kind::Duplicate => "duplicate",
             Kind::Full { .. } => "full",
+            Kind::Crash { .. } => "crash",
+            Kind::Unavailable { .. } => "unavailable",
+            Kind::UnknownOutcome { .. } => "unknown_outcome",
+            Kind::LostSync => "lost_sync",
         }
     }
 
@@ -164,12 +196,21 @@ impl Kind {
         matches!(self, Kind::Delay { .. } | Kind::Drop | Kind::Duplicate)
     }
 
-    /// True for faults that apply to a whole actor if the rule names no point.
+    /// True for faults that apply to a whole actor, or the store, if the rule names no point.
     fn is_a_strike(&self) -> bool {
-        matches!(
-            self,
-            Kind::Panic { .. } | Kind::Kill | Kind::Stop | Kind::Hang { .. } | Kind::Full { .. }
-        )
+        matches!(self, Kind::Panic { .. } | Kind::Kill | Kind::Stop | Kind::Hang { .. })
+            || matches!(self, Kind::Crash { .. })
+            || self.lasts().is_some()
+    }
+
+    /// How long its site is in another state, if it is.
+    fn lasts(&self) -> Option<Duration> {
+        match self {
+            Kind::Full { span } | Kind::Slow { span, .. } | Kind::Unavailable { span } => {
+                Some(*span)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -221,6 +262,13 @@ pub struct Rule {
     pub times: u64,
 }
 
+impl Rule {
+    /// True if it kills the process.
+    pub fn kills_the_process(&self) -> bool {
+        matches!(self.what, What::Kind(Kind::Crash { .. }, _))
+    }
+}
+
 /// The fault that a rule injects.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
@@ -245,4 +293,18 @@ pub enum FaultAction {
     Drop,
     /// Perform the action twice.
     Duplicate,
+    /// Lose the answer.
+    LoseAnswer {
+        /// Take effect before.
+        stored: bool,
+    },
+    /// Answer without syncing.
+    SkipSync,
+    /// Let the process die.
+    Crash {
+        /// Time until it is started again.
+        span: Duration,
+        /// Take effect before.
+        stored: bool,
+    },
 }

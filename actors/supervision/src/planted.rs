@@ -16,6 +16,14 @@ pub enum Defect {
     BalancerAnswersTwice,
     /// A dump misses the wake-up for books that arrived while its actor was not running.
     DumpLosesWakeUp,
+    /// The keeper stores acks of books whose sink is not synced.
+    KeeperAcksUnsynced,
+    /// The keeper stores the position of a source in a commit of its own, after the books.
+    KeeperSplitsPositions,
+    /// The keeper lets carts go on with books whose leases end.
+    KeeperFencesNothing,
+    /// The keeper does not repeat a commit whose outcome is not known.
+    KeeperForgets,
 }
 
 #[cfg(feature = "planted")]

@@ -25,6 +25,9 @@ const A_SHARE: &str = "this is a share above 0, at most 1";
 /// Default text of a panic or an error.
 pub(crate) const TEXT: &str = "a fault";
 
+/// Default time until a killed process is started again.
+const RESTART: Duration = Duration::from_secs(1);
+
 /// A fault to inject. `run` ignores it unless told otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultConfig {
@@ -120,8 +123,17 @@ enum FaultWord {
     Drop,
     /// A wake-up or a settlement comes twice.
     Duplicate,
-    /// A pile says that it is full.
+    /// A pile, or the store, says that it is full.
     Full,
+    /// The process is killed and started again, in a simulation with a store.
+    Crash,
+    /// The store can't be reached, in a simulation.
+    Unavailable,
+    /// An answer of the store is lost: it took effect, or it did not. In a simulation.
+    UnknownOutcome,
+    /// The store answers without having synced: a crash loses what it stored, unless something is
+    /// synced before. In a simulation.
+    LostSync,
     /// A random mix, derived from the seed, of all kinds that the targets know.
     Mix,
 }
@@ -142,8 +154,9 @@ struct FaultKeys {
     /// "5%2*panic(oops)->hang(10ms)->off".
     #[key(as = Text)]
     actions: Option<String>,
-    /// How long a hang, a slow or a full lasts, such as "1s". Without it a hang lasts until it is
-    /// given up, and slowness to the end.
+    /// How long a hang, a slow, a full or an unavailable lasts, such as "1s"; or the time until a
+    /// killed process is started again (1 s). Without it a hang lasts until it is given up, and
+    /// slowness to the end.
     #[key(name = "for")]
     span: Option<Duration>,
     /// How much longer a step takes, or how late a message is, such as "10ms".
@@ -154,6 +167,9 @@ struct FaultKeys {
     text: Option<String>,
     /// True if an error is not tried again.
     permanent: Option<bool>,
+    /// True if the store did what it was asked before its answer was lost, or the process killed;
+    /// false if not. Drawn by default.
+    stored: Option<bool>,
     /// Most faults in a mix. Without it 6.
     #[key(min = 1, most = MOST_MIXED, because = "a mix has at least one fault")]
     most: Option<u32>,
@@ -185,7 +201,7 @@ fn complete() -> Json {
         "allOf": [
             { "if": untimed, "else": { "required": ["when"] } },
             of(&[FaultWord::Slow, FaultWord::Delay], "by"),
-            of(&[FaultWord::Full], "for"),
+            of(&[FaultWord::Full, FaultWord::Unavailable], "for"),
         ],
     })
 }
@@ -226,10 +242,14 @@ impl Element for FaultConfig {
             FaultWhatConfig::Kind { kind, when } => {
                 match *kind {
                     FaultKind::Hang { span } => time("for", Some(span)),
-                    FaultKind::Full { span } if span.is_zero() => {
+                    FaultKind::Full { span } | FaultKind::Unavailable { span }
+                        if span.is_zero() =>
+                    {
                         at.key("for", |at| at.refuse("it must be longer than 0"));
                     }
-                    FaultKind::Full { span } => time("for", Some(span)),
+                    FaultKind::Full { span }
+                    | FaultKind::Unavailable { span }
+                    | FaultKind::Crash { span, .. } => time("for", Some(span)),
                     FaultKind::Slow { by, span } => {
                         time("by", Some(by));
                         time("for", Some(span));
@@ -271,10 +291,11 @@ fn what(
     use FaultWord as Word;
     // Keys that only some kinds have; a script has none of them.
     for (key, of) in [
-        ("for", &[Word::Hang, Word::Slow, Word::Full][..]),
+        ("for", &[Word::Hang, Word::Slow, Word::Full, Word::Crash, Word::Unavailable][..]),
         ("by", &[Word::Slow, Word::Delay]),
         ("text", &[Word::Panic, Word::Error]),
         ("permanent", &[Word::Error]),
+        ("stored", &[Word::Crash, Word::UnknownOutcome]),
         ("most", &[Word::Mix]),
     ] {
         if !has(key) {
@@ -319,6 +340,15 @@ fn what(
         Word::Delay => needed(keys.by, "by", "10ms")?.map(|by| FaultKind::Delay { by }),
         Word::Drop => Some(FaultKind::Drop),
         Word::Duplicate => Some(FaultKind::Duplicate),
+        Word::Crash => {
+            let (span, stored) = (keys.span.unwrap_or(RESTART), keys.stored);
+            Some(FaultKind::Crash { span, stored })
+        }
+        Word::UnknownOutcome => Some(FaultKind::UnknownOutcome { stored: keys.stored }),
+        Word::LostSync => Some(FaultKind::LostSync),
+        Word::Unavailable => {
+            needed(keys.span, "for", "1s")?.map(|span| FaultKind::Unavailable { span })
+        }
         Word::Full | Word::Mix => {
             needed(keys.span, "for", "1s")?.map(|span| FaultKind::Full { span })
         }

@@ -60,6 +60,55 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
 }
 
 #[test]
+fn the_store_is_a_target_unless_a_node_has_its_name() {
+    let store = "[store]\nkind = \"sqlite\"\npath = \"x.db\"\n";
+    let of = |more: &str| {
+        let plan = plan(&format!("{store}[faults.one]\ntarget = \"store\"\n{more}"));
+        let FaultPlanWhat::Rule(rule) = &plan.faults[0].what else {
+            panic!("a rule");
+        };
+        rule.sites.iter().map(|site| (site.node.to_string(), site.point)).collect::<Vec<_>>()
+    };
+    let store = |point| ("store".to_owned(), point);
+    let both = [store(Some(Point::Commit)), store(Some(Point::Fetch))];
+    assert_eq!(of(&format!("kind = \"crash\"\n{AT}")), [store(None)]);
+    assert_eq!(of("kind = \"crash\"\nwhen = { nth = 3 }"), [store(Some(Point::Commit))]);
+    assert_eq!(of(&format!("kind = \"unknown_outcome\"\n{AT}")), both);
+    assert_eq!(of(&format!("kind = \"error\"\n{AT}")), both);
+    assert_eq!(of("kind = \"lost_sync\"\nwhen = { chance = 0.5 }"), [store(Some(Point::Commit))]);
+    assert_eq!(of(&format!("kind = \"unavailable\"\nfor = \"1s\"\n{AT}")), [store(None)]);
+    assert_eq!(of(&format!("kind = \"full\"\nfor = \"1s\"\n{AT}")), [store(None)]);
+    assert_eq!(of(&format!("kind = \"slow\"\nby = \"1s\"\n{AT}")), [store(None)]);
+    for (target, kind) in [("middle", "crash"), ("furnace", "unknown_outcome"), ("store", "kill")] {
+        let store = "[store]\nkind = \"sqlite\"\npath = \"x.db\"\n";
+        let fault = format!("[faults.one]\ntarget = \"{target}\"\nkind = \"{kind}\"\n{AT}");
+        let mistakes = parse(&format!("{STAGED}\n{store}{fault}")).expect_err("a mistake");
+        assert!(mistakes.to_string().contains("does not apply"), "{mistakes}");
+    }
+    // Without a store there is none.
+    let fault = format!("[faults.one]\ntarget = \"store\"\nkind = \"crash\"\n{AT}");
+    assert!(parse(&format!("{STAGED}\n{fault}")).is_err());
+}
+
+#[test]
+fn a_crash_and_a_lost_answer_say_what_was_stored() {
+    let s = Duration::from_secs;
+    let of = |more: &str| {
+        let store = "[store]\nkind = \"sqlite\"\npath = \"x.db\"\n";
+        let plan = plan(&format!("{store}[faults.one]\ntarget = \"store\"\n{more}\n{AT}"));
+        match plan.faults.into_iter().next().map(|fault| fault.what) {
+            Some(FaultPlanWhat::Rule(Rule { what: What::Kind(kind, _), .. })) => kind,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(of("kind = \"crash\""), Kind::Crash { span: s(1), stored: None });
+    let crash = "kind = \"crash\"\nfor = \"2s\"\nstored = true";
+    assert_eq!(of(crash), Kind::Crash { span: s(2), stored: Some(true) });
+    let unknown = "kind = \"unknown_outcome\"\nstored = false";
+    assert_eq!(of(unknown), Kind::UnknownOutcome { stored: Some(false) });
+}
+
+#[test]
 fn brackets_pick_copies() {
     let text = |target: &str| {
         format!(

@@ -20,6 +20,14 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
     ),
     ("faults.loader = { target = \"solo\", kind = \"mix\", odds = 0 }", "faults.loader.odds"),
     (
+        "faults.loader = { target = \"solo\", kind = \"unavailable\", when = { nth = 1 } }",
+        "faults.loader",
+    ),
+    (
+        "faults.loader = { target = \"solo\", kind = \"crash\", stored = 1, when = { nth = 1 } }",
+        "faults.loader.stored",
+    ),
+    (
         "faults.loader = { target = \"solo\", kind = \"kil\", when = { nth = 1 } }",
         "faults.loader.kind",
     ),

@@ -1,9 +1,12 @@
-//! A reference engine in memory, for tests of keepers and of the conformance suite.
+//! A reference engine in memory, for tests of keepers and of the conformance suite, and for
+//! simulations.
 //!
-//! A [`MemoryStore`] stands for a server that many processes use; each [`MemoryBackend`] stands for
-//! one of the processes. What is stored survives the backends, not the store. Time stands still
-//! until [`MemoryStore::elapse`]. Errors can be queued by [`MemoryBackend::fail`].
+//! A [`MemoryStore`] stands for a server that many processes use, or for a disk that one process
+//! uses at a time; each [`MemoryBackend`] stands for one of the processes. What is stored survives
+//! the backends, not the store. Time stands still until [`MemoryStore::elapse`], and errors can be
+//! queued by [`MemoryBackend::fail`]; or time and faults are those of a [`Simulation`].
 
+mod simulation;
 mod sources;
 mod state;
 
@@ -18,10 +21,13 @@ use super::{
     Receipt, Recovered, Reply, SourceState, StoreError, Survey, Want,
 };
 use crate::book::BookId;
+use gopherworks_supervision::fault::Point;
+pub use simulation::{STORE, Simulation};
 use state::State;
 
-/// What a [`MemoryStore`] promises: all of it but begun marks, of the server that it stands for.
-const PROMISES: Promises = Promises {
+/// What a shared [`MemoryStore`] promises: all of it but begun marks, of the server that it stands
+/// for.
+const SHARED: Promises = Promises {
     actor_death: true,
     kill: true,
     power_loss: true,
@@ -36,13 +42,27 @@ const PROMISES: Promises = Promises {
     dedupe: Some(Duration::MAX),
 };
 
+const EXCLUSIVE: Promises = Promises { shared: false, begun_marks: true, ..SHARED };
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A store that its processes share.
+#[derive(Default)]
+struct Disk {
+    state: State,
+    /// What a crash leaves, if the last changes are not synced.
+    synced: Option<Box<State>>,
+    /// Processes up to this number were killed.
+    killed: u64,
+}
+
+/// A store for one process or for many.
 #[derive(Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<State>>);
+pub struct MemoryStore {
+    disk: Arc<Mutex<Disk>>,
+    simulation: Option<Arc<Simulation>>,
+}
 
 impl std::fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,21 +71,55 @@ impl std::fmt::Debug for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// An empty store that processes share.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// An empty store of one process at a time.
+    pub fn exclusive() -> Self {
+        let store = Self::default();
+        lock(&store.disk).state.exclusive = true;
+        store
+    }
+
+    /// Calls take time and meet faults.
+    #[must_use]
+    pub fn simulated(mut self, simulation: Simulation) -> Self {
+        self.simulation = Some(Arc::new(simulation));
+        self
+    }
+
     /// A backend for one more process. Dropping it is the death of the process: its leases end by
-    /// their time.
+    /// their time, and an exclusive store is free.
     pub fn process(&self) -> MemoryBackend {
-        let process = lock(&self.0).start();
+        let process = self.now().state.start();
         MemoryBackend { store: self.clone(), process, mine: Mutex::default() }
     }
 
-    /// Lets time pass.
+    /// Lets time pass, unless it is simulated.
     pub fn elapse(&self, by: Duration) {
-        lock(&self.0).now += by;
+        lock(&self.disk).state.now += by;
+    }
+
+    /// The machine crashes: what is not synced is gone, all processes are dead, and an exclusive
+    /// store is free.
+    pub fn crash(&self) {
+        let mut disk = lock(&self.disk);
+        if let Some(synced) = disk.synced.take() {
+            disk.state = *synced;
+        }
+        disk.state.opener = None;
+        disk.killed = disk.state.processes;
+    }
+
+    /// The store at this time.
+    fn now(&self) -> MutexGuard<'_, Disk> {
+        let mut disk = lock(&self.disk);
+        if let Some(simulation) = &self.simulation {
+            disk.state.now = simulation.now();
+        }
+        disk
     }
 }
 
@@ -93,6 +147,19 @@ pub struct MemoryBackend {
     mine: Mutex<Mine>,
 }
 
+impl std::fmt::Debug for MemoryBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryBackend").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+impl Drop for MemoryBackend {
+    fn drop(&mut self) {
+        let mut disk = lock(&self.store.disk);
+        disk.state.opener = disk.state.opener.filter(|opener| *opener != self.process);
+    }
+}
+
 impl MemoryBackend {
     /// Queues a fault: the next call that changes the store, and has none before it in the queue,
     /// meets it.
@@ -100,79 +167,111 @@ impl MemoryBackend {
         lock(&self.mine).faults.push_back(fault);
     }
 
-    fn is_open(&self) -> bool {
-        let mine = lock(&self.mine);
-        mine.open && !mine.closed
+    /// The store, if this process has it open.
+    fn opened(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {
+        let is_open = {
+            let mine = lock(&self.mine);
+            mine.open && !mine.closed
+        };
+        let disk = self.store.now();
+        let is_open = is_open && self.process > disk.killed;
+        match is_open && (!disk.state.exclusive || disk.state.opener == Some(self.process)) {
+            true => Ok(disk),
+            false => Err(StoreError::Closed),
+        }
     }
 
     fn read<T>(
         &self,
         act: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if !self.is_open() {
-            return Err(StoreError::Closed);
-        }
-        act(&mut lock(&self.store.0))
+        act(&mut self.opened()?.state)
     }
 
-    /// Changes the store, unless a fault is queued.
-    fn write<T>(
+    /// Changes the store, unless a fault prevents it. Faults at `point` are met.
+    async fn write<T>(
         &self,
+        point: Option<Point>,
         act: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if !self.is_open() {
-            return Err(StoreError::Closed);
-        }
+        drop(self.opened()?);
         let fault = lock(&self.mine).faults.pop_front();
         if let Some(Fault::Before(error)) = fault {
             return Err(error);
         }
-        let answer = act(&mut lock(&self.store.0));
-        match fault {
-            Some(Fault::After(error)) => Err(error),
-            _ => answer,
-        }
+        let Some(simulation) = &self.store.simulation else {
+            let answer = act(&mut self.opened()?.state);
+            return match fault {
+                Some(Fault::After(error)) => Err(error),
+                _ => answer,
+            };
+        };
+        let call = simulation.begin(point).await?;
+        let answer = match call.takes_effect {
+            true => {
+                let mut disk = self.opened()?;
+                if call.is_synced {
+                    disk.synced = None;
+                } else if disk.synced.is_none() {
+                    disk.synced = Some(Box::new(disk.state.clone()));
+                }
+                disk.state.full = simulation.is_full();
+                act(&mut disk.state)
+            }
+            false => Err(StoreError::Unknown("it was cut off".into())),
+        };
+        simulation.end(call).await?;
+        answer
     }
 
     /// Like `write`, for calls with one answer an item.
-    fn write_each<T>(
+    async fn write_each<T>(
         &self,
         items: usize,
         act: impl FnOnce(&mut State) -> Vec<Result<T, StoreError>>,
     ) -> Vec<Result<T, StoreError>> {
-        let answers = self.write(|state| Ok(act(state)));
+        let answers = self.write(Some(Point::Commit), |state| Ok(act(state))).await;
         answers.unwrap_or_else(|error| (0..items).map(|_| Err(error.clone())).collect())
     }
 }
 
 impl Backend for MemoryBackend {
     fn promises(&self) -> Promises {
-        PROMISES
+        match lock(&self.store.disk).state.exclusive {
+            true => EXCLUSIVE,
+            false => SHARED,
+        }
     }
 
     fn open<'a>(&'a self, piles: &'a [PileSpec]) -> Reply<'a, Result<Recovered, StoreError>> {
         Box::pin(async move {
-            let mut mine = lock(&self.mine);
-            if mine.open {
+            if lock(&self.mine).open {
                 return Err(StoreError::Other("the store is open already".into()));
             }
-            mine.open = true;
-            Ok(lock(&self.store.0).open(piles))
+            if let Some(simulation) = &self.store.simulation {
+                simulation.begin(None).await?;
+            }
+            let recovered = self.store.now().state.open(piles, self.process)?;
+            lock(&self.mine).open = true;
+            Ok(recovered)
         })
     }
 
     fn reserve_ids(&self, count: u64) -> Reply<'_, Result<Range<u64>, StoreError>> {
         Box::pin(async move {
-            self.write(|state| {
+            let reserve = |state: &mut State| {
                 let first = state.next_id;
                 state.next_id += count;
                 Ok(first..state.next_id)
-            })
+            };
+            self.write(None, reserve).await
         })
     }
 
     fn append<'a>(&'a self, books: &'a Append) -> Reply<'a, Result<Vec<Appended>, StoreError>> {
-        Box::pin(async move { self.write(|state| state.append(books, self.process)) })
+        Box::pin(async move {
+            self.write(Some(Point::Commit), |state| state.append(books, self.process)).await
+        })
     }
 
     fn fetch<'a>(
@@ -181,16 +280,18 @@ impl Backend for MemoryBackend {
         want: Want,
         _wait: Duration,
     ) -> Reply<'a, Result<Vec<Delivery>, StoreError>> {
-        Box::pin(async move { self.write(|state| state.fetch(pile, want, self.process)) })
+        Box::pin(async move {
+            self.write(Some(Point::Fetch), |state| state.fetch(pile, want, self.process)).await
+        })
     }
 
     fn settle<'a>(&'a self, acts: &'a [(Receipt, Act)]) -> Reply<'a, Vec<Result<(), StoreError>>> {
-        Box::pin(async move { self.write_each(acts.len(), |state| state.settle(acts)) })
+        Box::pin(async move { self.write_each(acts.len(), |state| state.settle(acts)).await })
     }
 
     fn pass<'a>(&'a self, books: &'a Pass) -> Reply<'a, Vec<Result<Passed, StoreError>>> {
         Box::pin(async move {
-            self.write_each(books.books.len(), |state| state.pass(books, self.process))
+            self.write_each(books.books.len(), |state| state.pass(books, self.process)).await
         })
     }
 
@@ -199,7 +300,10 @@ impl Backend for MemoryBackend {
         receipts: &'a [Receipt],
         by: Duration,
     ) -> Reply<'a, Vec<Result<(), StoreError>>> {
-        Box::pin(async move { self.write_each(receipts.len(), |state| state.extend(receipts, by)) })
+        Box::pin(async move {
+            let answers = self.write(None, |state| Ok(state.extend(receipts, by))).await;
+            answers.unwrap_or_else(|error| vec![Err(error); receipts.len()])
+        })
     }
 
     fn depth<'a>(&'a self, pile: &'a PileName) -> Reply<'a, Result<Depth, StoreError>> {
@@ -208,10 +312,12 @@ impl Backend for MemoryBackend {
 
     fn close(&self) -> Reply<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.write(|state| {
-                state.release(self.process);
+            let process = self.process;
+            self.write(None, |state| {
+                state.release(process);
                 Ok(())
-            })?;
+            })
+            .await?;
             lock(&self.mine).closed = true;
             Ok(())
         })
@@ -219,14 +325,19 @@ impl Backend for MemoryBackend {
 
     fn commit(&self, commit: Arc<Commit>) -> Reply<'_, Result<Committed, StoreError>> {
         Box::pin(async move {
-            self.write(|state| {
+            let play = |state: &mut State| {
                 let arrivals = commit.arrivals.iter().map(|arrival| match arrival {
                     Arrival::Append(books) => Arrived::Appended(state.append(books, self.process)),
                     Arrival::Pass(books) => Arrived::Passed(state.pass(books, self.process)),
                 });
                 let arrivals = arrivals.collect();
                 Ok(Committed { arrivals, acts: state.settle(&commit.acts) })
-            })
+            };
+            let done = self.write(Some(Point::Commit), play).await?;
+            if let Some(simulation) = &self.store.simulation {
+                simulation.trace(&commit, &done);
+            }
+            Ok(done)
         })
     }
 
@@ -234,6 +345,12 @@ impl Backend for MemoryBackend {
         Box::pin(async move {
             self.read(|state| Ok(ids.iter().map(|id| state.accepted.contains(id)).collect()))
         })
+    }
+
+    fn begin(&self, receipts: &[Receipt]) {
+        if let Ok(mut disk) = self.opened() {
+            disk.state.begin(receipts);
+        }
     }
 
     fn own<'a>(
@@ -247,7 +364,7 @@ impl Backend for MemoryBackend {
             let (key, next, now) = ((source, share), state.number(), state.now);
             state.sources.own(key, (token, next, self.process), (now, lease))
         };
-        Box::pin(async move { self.write(call) })
+        Box::pin(self.write(None, call))
     }
 
     fn disown<'a>(
@@ -257,7 +374,7 @@ impl Backend for MemoryBackend {
         token: u64,
     ) -> Reply<'a, Result<(), StoreError>> {
         let call = move |state: &mut State| state.sources.disown((source, share), token, false);
-        Box::pin(async move { self.write(call) })
+        Box::pin(self.write(None, call))
     }
 
     fn finish_source<'a>(
@@ -267,7 +384,7 @@ impl Backend for MemoryBackend {
         token: u64,
     ) -> Reply<'a, Result<(), StoreError>> {
         let call = move |state: &mut State| state.sources.disown((source, share), token, true);
-        Box::pin(async move { self.write(call) })
+        Box::pin(self.write(None, call))
     }
 
     fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {
@@ -276,11 +393,12 @@ impl Backend for MemoryBackend {
 
     fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            self.write(|state| {
+            self.write(None, |state| {
                 let next = state.number();
                 state.sources.rewind(source, next);
                 Ok(())
             })
+            .await
         })
     }
 
@@ -291,16 +409,16 @@ impl Backend for MemoryBackend {
                 let after = state.dead.range(from.0 + 1..);
                 Ok(after.take(most).map(|(_, dead)| dead.clone()).collect())
             };
-            if is_new { read(&mut lock(&self.store.0)) } else { self.read(read) }
+            if is_new { read(&mut self.store.now().state) } else { self.read(read) }
         })
     }
 
     fn forget_dead<'a>(&'a self, letters: &'a [Cursor]) -> Reply<'a, Result<u64, StoreError>> {
-        Box::pin(async move { self.write(|state| Ok(state.forget_dead(letters))) })
+        Box::pin(async move { self.write(None, |state| Ok(state.forget_dead(letters))).await })
     }
 
     fn replay<'a>(&'a self, letters: &'a [Cursor]) -> Reply<'a, Result<u64, StoreError>> {
-        Box::pin(async move { self.write(|state| Ok(state.replay(letters))) })
+        Box::pin(async move { self.write(None, |state| Ok(state.replay(letters))).await })
     }
 
     fn move_pile<'a>(
@@ -308,11 +426,11 @@ impl Backend for MemoryBackend {
         from: &'a PileName,
         to: &'a PileName,
     ) -> Reply<'a, Result<u64, StoreError>> {
-        Box::pin(async move { self.write(|state| state.move_pile(from, to)) })
+        Box::pin(async move { self.write(None, |state| state.move_pile(from, to)).await })
     }
 
     fn drop_pile<'a>(&'a self, pile: &'a PileName) -> Reply<'a, Result<u64, StoreError>> {
-        Box::pin(async move { self.write(|state| state.drop_pile(pile)) })
+        Box::pin(async move { self.write(None, |state| state.drop_pile(pile)).await })
     }
 
     fn account(&self) -> Reply<'_, Result<Account, StoreError>> {
@@ -324,7 +442,7 @@ impl Backend for MemoryBackend {
     }
 
     fn survey(&self) -> Reply<'_, Result<Survey, StoreError>> {
-        Box::pin(async move { Ok(lock(&self.store.0).survey()) })
+        Box::pin(async move { Ok(self.store.now().state.survey()) })
     }
 
     fn peek<'a>(
@@ -332,6 +450,6 @@ impl Backend for MemoryBackend {
         pile: &'a PileName,
         most: usize,
     ) -> Reply<'a, Result<Vec<Peeked>, StoreError>> {
-        Box::pin(async move { lock(&self.store.0).peek(pile, most) })
+        Box::pin(async move { self.store.now().state.peek(pile, most) })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -47,6 +47,11 @@ pub trait FaultInjector: Send + Sync {
 
     /// Called for every fault that fired.
     fn fired(&self, fired: &Fired);
+
+    /// Kills the process, which is started again after `span`. By default does nothing.
+    fn crash(&self, span: Duration) {
+        let _ = span;
+    }
 }
 
 /// The faults of one run.
@@ -57,7 +62,7 @@ pub struct FaultEngine {
     /// For each node, the indices of the rules that have a site there.
     points: BTreeMap<Arc<str>, Vec<usize>>,
     fired: Mutex<Vec<Fired>>,
-    injector: OnceLock<Box<dyn FaultInjector>>,
+    injector: Mutex<Option<Arc<dyn FaultInjector>>>,
     quiet: AtomicBool,
 }
 
@@ -196,15 +201,26 @@ impl FaultEngine {
             rules: rules.into_iter().map(|rule| Mutex::new(RuleState::new(rule, seed))).collect(),
             points,
             fired: Mutex::default(),
-            injector: OnceLock::new(),
+            injector: Mutex::default(),
             quiet: AtomicBool::new(false),
         })
     }
 
-    /// Sets how actors are reached; only the first call takes effect. Without it, only the faults
-    /// that actors query themselves are applied.
-    pub fn set_injector(&self, injector: Box<dyn FaultInjector>) {
-        let _ = self.injector.set(injector);
+    /// Sets how actors are reached, instead of those of an earlier life of the process. Without it,
+    /// only the faults that actors query themselves are applied.
+    pub fn set_injector(&self, injector: Arc<dyn FaultInjector>) {
+        *lock(&self.injector) = Some(injector);
+    }
+
+    fn injector(&self) -> Option<Arc<dyn FaultInjector>> {
+        lock(&self.injector).clone()
+    }
+
+    /// Kills the process at once, as [`FaultAction::Crash`] does.
+    pub fn crash(&self, span: Duration) {
+        if let Some(injector) = self.injector() {
+            injector.crash(span);
+        }
     }
 
     /// Stops all further firings. Effects that last (slow, full) end at their own time.
@@ -272,9 +288,13 @@ impl FaultEngine {
             {
                 return Some(FaultAction::Slow(by));
             }
-            let Some(kind) = state.visit(now, item, self.seed) else {
+            let Some(mut kind) = state.visit(now, item, self.seed) else {
                 continue;
             };
+            if let Kind::UnknownOutcome { stored } | Kind::Crash { stored, .. } = &mut kind {
+                // Drawn here, so that the record of what fired has it.
+                *stored = stored.or_else(|| Some(state.draws.random()));
+            }
             state.fired += 1;
             if let Kind::Slow { span, .. } = &kind
                 && !span.is_zero()
@@ -291,7 +311,7 @@ impl FaultEngine {
             if action.is_some() {
                 return action;
             }
-            if let (Some(strike), Some(injector)) = (strike, self.injector.get()) {
+            if let (Some(strike), Some(injector)) = (strike, self.injector()) {
                 injector.strike(node, strike);
             }
         }
@@ -300,32 +320,46 @@ impl FaultEngine {
 
     /// True if `node` must report that it is full.
     pub fn is_full(&self, node: &str) -> bool {
+        self.lasts(node, |kind| matches!(kind, Kind::Full { .. }))
+    }
+
+    /// True if `node` can't be reached.
+    pub fn is_unavailable(&self, node: &str) -> bool {
+        self.lasts(node, |kind| matches!(kind, Kind::Unavailable { .. }))
+    }
+
+    /// True while a fault of such a kind lasts at `node`.
+    fn lasts(&self, node: &str, is_it: impl Fn(&Kind) -> bool) -> bool {
         let Some(rules) = self.points.get(node) else {
             return false;
         };
         let now = self.clock.now();
         rules.iter().any(|at| {
             let state = lock(&self.rules[*at]);
-            matches!(state.rule.what, What::Kind(Kind::Full { .. }, _))
+            matches!(&state.rule.what, What::Kind(kind, _) if is_it(kind))
                 && (state.lasting.iter())
                     .any(|(site, until)| *state.rule.sites[*site].node == *node && now < *until)
         })
     }
 
     fn note(&self, fired: Fired) {
-        if let Some(injector) = self.injector.get() {
+        if let Some(injector) = self.injector() {
             injector.fired(&fired);
         }
         lock(&self.fired).push(fired);
     }
 
     /// Fires the timed faults that apply to whole actors. Returns when none is left, after
-    /// [`FaultEngine::quiet`], or when the [`FaultInjector`] is over or missing. Its sleeps are
-    /// background sleeps: they do not keep a simulation alive.
+    /// [`FaultEngine::quiet`], or when the present [`FaultInjector`] is over, replaced or missing.
+    /// Its sleeps are background sleeps: they do not keep a simulation alive.
     pub async fn drive(self: Arc<Self>) {
+        let Some(own) = self.injector() else {
+            return;
+        };
         while let Some(due) = self.next_due() {
             self.clock.sleep_in_background(due).await;
-            if self.is_quiet() || self.injector.get().is_none_or(|injector| injector.is_over()) {
+            let is_own = self.injector().is_some_and(|present| Arc::ptr_eq(&present, &own));
+            if self.is_quiet() || !is_own || own.is_over() {
                 return;
             }
             let now = self.clock.now();
@@ -365,24 +399,28 @@ impl FaultEngine {
             1 => 0,
             _ => state.draws.random_range(0..count),
         };
-        if let Kind::Full { span } | Kind::Slow { span, .. } = &kind {
+        if let Some(span) = kind.lasts() {
             state.lasting.retain(|(_, until)| *until > now);
-            state.lasting.push((site, now + *span));
+            state.lasting.push((site, now + span));
         }
         let (rule, site) = (state.rule.name.clone(), state.rule.sites[site].clone());
         drop(state);
         let (strike, node) = (strike(&rule, &kind), site.node.clone());
-        let full = match &kind {
-            Kind::Full { span } => Some(*span),
-            _ => None,
+        let (full, crash) = match &kind {
+            Kind::Full { span } => (Some(*span), None),
+            Kind::Crash { span, .. } => (None, Some(*span)),
+            _ => (None, None),
         };
         self.note(Fired { at: now, rule, kind, site, item: None });
-        if let (Some(strike), Some(injector)) = (strike, self.injector.get()) {
+        if let (Some(strike), Some(injector)) = (strike, self.injector()) {
             injector.strike(&node, strike);
         }
-        if let (Some(span), Some(injector)) = (full, self.injector.get()) {
+        if let (Some(span), Some(injector)) = (full, self.injector()) {
             // Without this wake-up the pile would not notice that it can accept books again.
             injector.ring_at(now + span, &node);
+        }
+        if let Some(span) = crash {
+            self.crash(span);
         }
     }
 }
@@ -393,7 +431,7 @@ fn is_driven(rule: &Rule) -> bool {
         return false;
     };
     let pointless = rule.sites.iter().all(|site| site.point.is_none());
-    pointless && (kind.is_a_strike() || matches!(kind, Kind::Slow { .. }))
+    pointless && kind.is_a_strike()
 }
 
 fn action(rule: &str, kind: &Kind, item: Option<u64>) -> Option<FaultAction> {
@@ -412,7 +450,15 @@ fn action(rule: &str, kind: &Kind, item: Option<u64>) -> Option<FaultAction> {
         Kind::Delay { by } => FaultAction::Delay(*by),
         Kind::Drop => FaultAction::Drop,
         Kind::Duplicate => FaultAction::Duplicate,
-        Kind::Kill | Kind::Stop | Kind::Hang { .. } | Kind::Full { .. } => return None,
+        Kind::UnknownOutcome { stored } => {
+            FaultAction::LoseAnswer { stored: stored.unwrap_or_default() }
+        }
+        Kind::LostSync => FaultAction::SkipSync,
+        Kind::Crash { span, stored } => {
+            FaultAction::Crash { span: *span, stored: stored.unwrap_or_default() }
+        }
+        Kind::Kill | Kind::Stop | Kind::Hang { .. } => return None,
+        Kind::Full { .. } | Kind::Unavailable { .. } => return None,
     })
 }
 

@@ -167,7 +167,7 @@ fn a_rule_that_fires_all_the_time_leaves_time_for_others_and_makes_up_for_nothin
                 actix_rt::spawn(clock.driver());
                 let rule = rule(Kind::Kill, when, vec![site("a", None)]);
                 let faults = FaultEngine::new(clock.clone(), Seed(1), vec![rule]);
-                faults.set_injector(Box::new(Target));
+                faults.set_injector(Arc::new(Target));
                 let driven = actix_rt::spawn(faults.clone().drive());
                 clock.sleep(ms(100)).await;
                 driven.abort();

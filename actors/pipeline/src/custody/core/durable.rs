@@ -141,6 +141,13 @@ impl Custody {
         }
     }
 
+    /// Kills the keeper with the process, in a simulation: the store is not closed.
+    pub fn abandon_store(&self) {
+        if let Some(journal) = self.journal() {
+            journal.abandon();
+        }
+    }
+
     /// Waits until the store is closed.
     pub async fn store_closed(&self) {
         if let Some(journal) = self.journal() {

@@ -150,25 +150,26 @@ impl Batch {
                 Some(Act::Return { tries, delay, .. }) if is_changed => {
                     let due = (!delay.is_zero()).then(|| now + delay);
                     let held = behind.is_none();
-                    later.push(Change::Returned { pile: to, id, tries, due, held });
+                    later.push((id, Change::Returned { pile: to, id, tries, due, held }));
                 }
                 Some(Act::Bury { reason, node, attempts }) if is_changed => {
-                    later.push(Change::Buried { id, reason, node, attempts });
+                    later.push((id, Change::Buried { id, reason, node, attempts }));
                 }
                 act => acts.extend(act.map(|act| (ActedBook { id, behind }, act))),
             }
         }
+        // The map's order is random; neighbours in a store are written together.
+        acts.sort_unstable_by_key(|(book, _)| book.id);
+        later.sort_unstable_by_key(|(id, _)| *id);
         let dead = acts.iter().filter(|(_, act)| matches!(act, Act::Bury { .. }));
         let dead: Vec<BookId> = dead.map(|(book, _)| book.id).collect();
         if !dead.is_empty() {
             batch.ended.push((BookOutcome::Dead, BookIds::Each(dead)));
         }
         came.sort_unstable_by_key(|(at, _)| *at);
-        // The map's order is random; neighbours in a store are written together.
-        acts.sort_unstable_by_key(|(book, _)| book.id);
         let arrivals = batch.arrange(came, piles, receipts, room);
         let mut commit = Commit { arrivals, acts: Vec::new() };
-        batch.waiting.extend(later);
+        batch.waiting.extend(later.into_iter().map(|(_, change)| change));
         for (book, act) in acts {
             match receipts.of(book.id) {
                 Some(receipt) => {

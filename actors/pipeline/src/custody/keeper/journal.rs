@@ -4,10 +4,11 @@ mod leases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::batch::Batch;
 use super::change::Change;
@@ -24,6 +25,9 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     /// Wakes the keeper's thread.
     more: Condvar,
+    /// Wakes the keeper's task, which it is in a simulation.
+    stirred: Notify,
+    task: OnceLock<AbortHandle>,
     /// Notified when changes were stored or given up.
     confirmed: Notify,
     /// Copy of [`Core::is_full`], read without the lock.
@@ -122,6 +126,8 @@ impl Journal {
         Self {
             state: Mutex::new(State { core: Core::new(limits), receipts, ..State::default() }),
             more: Condvar::new(),
+            stirred: Notify::new(),
+            task: OnceLock::new(),
             confirmed: Notify::new(),
             full: AtomicBool::new(false),
             starved: AtomicBool::new(false),
@@ -209,8 +215,7 @@ impl Journal {
             WakesFor::Any => true,
         };
         if wakes {
-            state.wakes = WakesFor::Nothing;
-            self.more.notify_one();
+            self.wake(&mut state);
         }
     }
 
@@ -297,7 +302,27 @@ impl Journal {
 
     fn wake(&self, state: &mut State) {
         state.wakes = WakesFor::Nothing;
-        self.more.notify_one();
+        match self.is_simulated() {
+            true => self.stirred.notify_one(),
+            false => self.more.notify_one(),
+        }
+    }
+
+    /// True if the keeper is a task in simulated time.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.clock.is_simulated()
+    }
+
+    pub(super) fn runs_as(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// The process is killed in a simulation: what is not stored never will be.
+    pub(crate) fn abandon(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+        self.over();
     }
 
     /// Has the keeper fetch books of a pile after this time.
@@ -321,49 +346,75 @@ impl Journal {
     pub(super) fn next(&self) -> Work {
         let mut state = self.lock();
         loop {
-            if state.closing && (state.core.is_idle() || state.core.is_down()) {
-                return Work::End;
-            }
-            let now = self.clock.now();
-            if let Some(work) = Self::lease_work(&mut state, now) {
-                return work;
-            }
-            if state.core.is_idle()
-                && let Some(pile) = state.verify.pop_first()
-            {
-                return Work::Verify(pile);
-            }
-            // What is fetched must not depend on a commit whose outcome is unknown.
-            let asks = state.asks.iter().filter(|_| !state.core.is_repeating());
-            let first = asks.map(|(pile, due)| (*due, *pile)).min();
-            if let Some((_, pile)) = first.filter(|(due, _)| *due <= now) {
-                state.asks.remove(&pile);
-                return Work::Fetch(pile);
-            }
-            let leases = state.receipts.leases().and_then(|leases| leases.due());
-            let due = first.map(|(due, _)| due).into_iter().chain(leases).min();
-            let until = match state.core.next(now) {
-                Next::Commit { changes, room } => {
-                    let batch = Batch::of(changes, &self.names, &state.receipts, now, room);
-                    return Work::Commit(batch);
-                }
-                Next::Repeat(batch) => return Work::Commit(batch),
-                Next::Wait => due,
-                Next::Until(until) => Some(due.map_or(until, |due| due.min(until))),
-            };
-            state.wakes = match state.core.has_no_news() {
-                true => WakesFor::Any,
-                false => WakesFor::Urgent,
+            let until = match self.look(&mut state) {
+                Ok(work) => return work,
+                Err(until) => until,
             };
             state = match until {
                 None => self.more.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
-                    let waited = self.more.wait_timeout(state, until - now);
+                    let waited = self.more.wait_timeout(state, until - self.clock.now());
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
             state.wakes = WakesFor::Nothing;
         }
+    }
+
+    /// Waits in simulated time until there is something to do.
+    pub(super) async fn next_simulated(&self) -> Work {
+        loop {
+            let looked = self.look(&mut self.lock());
+            let until = match looked {
+                Ok(work) => return work,
+                Err(until) => until.map(|until| until - self.clock.now()),
+            };
+            tokio::select! {
+                biased;
+                () = self.stirred.notified() => {}
+                () = self.clock.sleep_if(until) => {}
+            }
+            self.lock().wakes = WakesFor::Nothing;
+        }
+    }
+
+    /// What there is to do, or until when to wait for a change; `None`: without end.
+    fn look(&self, state: &mut State) -> Result<Work, Option<Time>> {
+        if state.closing && (state.core.is_idle() || state.core.is_down()) {
+            return Ok(Work::End);
+        }
+        let now = self.clock.now();
+        if let Some(work) = Self::lease_work(state, now) {
+            return Ok(work);
+        }
+        if state.core.is_idle()
+            && let Some(pile) = state.verify.pop_first()
+        {
+            return Ok(Work::Verify(pile));
+        }
+        // What is fetched must not depend on a commit whose outcome is unknown.
+        let asks = state.asks.iter().filter(|_| !state.core.is_repeating());
+        let first = asks.map(|(pile, due)| (*due, *pile)).min();
+        if let Some((_, pile)) = first.filter(|(due, _)| *due <= now) {
+            state.asks.remove(&pile);
+            return Ok(Work::Fetch(pile));
+        }
+        let leases = state.receipts.leases().and_then(|leases| leases.due());
+        let due = first.map(|(due, _)| due).into_iter().chain(leases).min();
+        let until = match state.core.next(now) {
+            Next::Commit { changes, room } => {
+                let batch = Batch::of(changes, &self.names, &state.receipts, now, room);
+                return Ok(Work::Commit(batch));
+            }
+            Next::Repeat(batch) => return Ok(Work::Commit(batch)),
+            Next::Wait => due,
+            Next::Until(until) => Some(due.map_or(until, |due| due.min(until))),
+        };
+        state.wakes = match state.core.has_no_news() {
+            true => WakesFor::Any,
+            false => WakesFor::Urgent,
+        };
+        Err(until)
     }
 
     /// What can be committed at once.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::journal::Kept;
 use crate::store::{
-    Account, Backend, Checkpoint, Delivery, Depth, PileName, PileSpec, Promises, Reply, StoreError,
-    Want,
+    Account, Backend, Checkpoint, Delivery, Depth, PileName, PileSpec, Promises, StoreError, Want,
 };
 
 /// Ids that a run reserves if some of its piles are in memory: their books are seen before an id is
@@ -59,12 +58,12 @@ impl Opened {
     /// Opens a store for `piles`, in the order of their keys, and reads the first books of the
     /// durable ones. Of a shared store they are fetched later, and no more than `loads` (by pile)
     /// at once, so that other processes get some; none of a pile without loads. Books are held
-    /// for `lease`. Blocks, so it must not be called on an arbiter.
+    /// for `lease`. Engines may block its thread, so it must not be called on an arbiter.
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
     /// survive `kill -9`, or is shared and has no atomic passes or takes late acks.
-    pub fn open(
+    pub async fn open(
         backend: Arc<dyn Backend>,
         piles: Vec<(PileName, Kept)>,
         loads: &[usize],
@@ -79,19 +78,16 @@ impl Opened {
             let why = "a shared store must pass books atomically and refuse late acks";
             return Err(StoreError::Unsupported(why.into()));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| StoreError::Other(error.to_string().into()))?;
-        let wait = Wait(&runtime);
         let durable = |kept: Kept| kept == Kept::Durable;
         let specs: Vec<PileSpec> = (piles.iter())
             .filter(|(_, kept)| durable(*kept))
             .map(|(name, _)| PileSpec { lease, ..PileSpec::new(name.clone()) })
             .collect();
-        let recovered = wait.on(backend.open(&specs))?;
+        let recovered = backend.open(&specs).await?;
         let all_durable = piles.iter().all(|(_, kept)| durable(*kept));
         let next_id = match all_durable && !promises.shared {
             true => recovered.next_id,
-            false => wait.on(backend.reserve_ids(RESERVED))?.start,
+            false => backend.reserve_ids(RESERVED).await?.start,
         };
         let window = |load: &usize| match promises.shared {
             true => Want { books: (*load).min(WINDOW.books), ..WINDOW },
@@ -105,7 +101,7 @@ impl Opened {
             if durable(*kept) && !promises.shared {
                 let depth = depths.next().unwrap_or_default();
                 if depth.books > 0 {
-                    first = wait.on(backend.fetch(name, *window, Duration::ZERO))?;
+                    first = backend.fetch(name, *window, Duration::ZERO).await?;
                 }
                 let bytes = first.iter().map(|delivery| delivery.book.size()).sum();
                 left.books = (depth.books as usize).saturating_sub(first.len());
@@ -130,14 +126,12 @@ impl Opened {
         })
     }
 
-    /// Forgets how far earlier runs have read a source. Blocks.
+    /// Forgets how far earlier runs have read a source.
     ///
     /// # Errors
     /// Those of [`Backend::rewind`].
-    pub fn rewind(&mut self, source: &str) -> Result<(), StoreError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| StoreError::Other(error.to_string().into()))?;
-        Wait(&runtime).on(self.backend.rewind(source))?;
+    pub async fn rewind(&mut self, source: &str) -> Result<(), StoreError> {
+        self.backend.rewind(source).await?;
         self.positions.retain(|at| *at.source != *source);
         Ok(())
     }
@@ -156,14 +150,5 @@ impl Opened {
     /// True if the durable piles are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// Waits for answers of a store.
-struct Wait<'a>(&'a tokio::runtime::Runtime);
-
-impl Wait<'_> {
-    fn on<T>(&self, reply: Reply<'_, T>) -> T {
-        self.0.block_on(reply)
     }
 }

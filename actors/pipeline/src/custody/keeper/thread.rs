@@ -9,9 +9,9 @@ use super::core::Setback;
 use super::journal::{Journal, Work};
 use crate::book::BookId;
 use crate::custody::{Custody, PileKey};
-use crate::store::{Checkpoint, Committed, Receipt, Reply, StoreError};
+use crate::store::{Append, Arrival, Checkpoint, Commit, Committed, Receipt, Reply, StoreError};
 use gopherworks_supervision::__private::guarded;
-use gopherworks_supervision::clock::Stopwatch;
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::failure::Failure;
 
 /// Pauses of a store that can't be reached, as it says itself, are no longer than this.
@@ -56,19 +56,27 @@ pub(crate) fn start(
     custody: Weak<Custody>,
     hooks: KeeperHooks,
 ) -> std::io::Result<()> {
+    let keeper = Keeper { journal: journal.clone(), custody, hooks };
+    let over = Over(journal.clone());
+    if journal.is_simulated() {
+        let task = actix_rt::spawn(async move {
+            let _over = over;
+            keeper.run().await;
+        });
+        journal.runs_as(task.abort_handle());
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let keeper = Keeper { journal, custody, hooks, runtime };
     std::thread::Builder::new().name("gopherworks-keeper".to_owned()).spawn(move || {
-        let over = Over(keeper.journal.clone());
-        if let Err(text) = guarded(|| keeper.run()) {
+        let _over = over;
+        if let Err(text) = guarded(|| runtime.block_on(keeper.run())) {
             (keeper.hooks.down)(&format!("the keeper panicked: {text}"), None);
         }
-        drop(over);
     })?;
     Ok(())
 }
 
-/// Reports the end of the thread.
+/// Reports the end of the keeper.
 struct Over(Arc<Journal>);
 
 impl Drop for Over {
@@ -81,20 +89,23 @@ struct Keeper {
     journal: Arc<Journal>,
     custody: Weak<Custody>,
     hooks: KeeperHooks,
-    runtime: tokio::runtime::Runtime,
 }
 
 impl Keeper {
-    fn run(&self) {
+    async fn run(&self) {
         loop {
-            let batch = match self.journal.next() {
+            let work = match self.journal.is_simulated() {
+                true => self.journal.next_simulated().await,
+                false => self.journal.next(),
+            };
+            let batch = match work {
                 Work::Commit(batch) => batch,
                 Work::Fetch(pile) => {
-                    self.fetch(pile);
+                    self.fetch(pile).await;
                     continue;
                 }
                 Work::Extend(books, by) => {
-                    self.extend(books, by);
+                    self.extend(books, by).await;
                     continue;
                 }
                 Work::Fence => {
@@ -102,27 +113,31 @@ impl Keeper {
                     continue;
                 }
                 Work::Verify(pile) => {
-                    self.verify(pile);
+                    self.verify(pile).await;
                     continue;
                 }
                 Work::End => break,
             };
-            let synced = match batch.burned {
+            let synced = match batch.burned && !planted::has(Defect::KeeperAcksUnsynced) {
                 true => (self.hooks.sync)().map_err(|failure| {
                     StoreError::unavailable(format!("a sink: {failure}"), Duration::ZERO)
                 }),
                 false => Ok(()),
             };
-            let committed = synced.and_then(|()| match batch.is_empty() {
-                true => Ok(Committed::default()),
-                false => self.commit(&batch),
-            });
+            let committed = match synced {
+                Ok(()) if batch.is_empty() => Ok(Committed::default()),
+                Ok(()) => self.commit(&batch).await,
+                Err(error) => Err(error),
+            };
             let answer = match committed {
                 Ok(answers) => batch.answered(answers).map_err(|failed| *failed),
                 Err(error) => Err((batch, error)),
             };
             match answer {
                 Ok(answer) => self.stored(answer),
+                Err((batch, StoreError::Unknown(_))) if planted::has(Defect::KeeperForgets) => {
+                    self.journal.stored(batch.size, Vec::new(), false);
+                }
                 Err((batch, error)) => {
                     let (pause, first) = self.journal.failed(batch, setback(&error));
                     if first || pause.is_none() {
@@ -132,46 +147,45 @@ impl Keeper {
             }
         }
         // Engines that keep none say so.
-        if let Ok(account) = self.on(self.journal.backend().account()) {
+        if let Ok(account) = self.on(self.journal.backend().account()).await {
             self.journal.set_account(account);
         }
-        if let Err(error) = self.on(self.journal.backend().close()) {
+        if let Err(error) = self.on(self.journal.backend().close()).await {
             log::warn!("closing the store: {error}");
         }
     }
 
-    fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
-        let began = Stopwatch::start();
-        let committed = self.on(self.journal.backend().commit(batch.commit.clone()));
-        self.journal.commits().took(began.elapsed());
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let (backend, began) = (self.journal.backend(), self.journal.now());
+        let apart = planted::has(Defect::KeeperSplitsPositions).then(|| split(&batch.commit));
+        let commit = apart.as_ref().map_or(&batch.commit, |(books, _)| books);
+        let committed = self.on(backend.commit(commit.clone())).await;
+        if let Some((_, positions)) = apart {
+            self.journal.sleep_until(began + LATER / 50).await;
+            self.on(backend.commit(positions)).await?;
+        }
+        self.journal.commits().took(self.journal.now() - began);
         committed
     }
 
     /// Waits for an answer of the store; meanwhile gives up leases that end.
-    fn on<T>(&self, mut reply: Reply<'_, T>) -> T {
+    async fn on<T>(&self, mut reply: Reply<'_, T>) -> T {
         loop {
             let Some(at) = self.journal.fence_at() else {
-                return self.runtime.block_on(reply);
+                return reply.await;
             };
-            let timer = self.journal.sleep_until(at);
-            let answer = self.runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    answer = &mut reply => Some(answer),
-                    () = timer => None,
-                }
-            });
-            match answer {
-                Some(answer) => return answer,
-                None => self.fence(),
+            tokio::select! {
+                biased;
+                answer = &mut reply => return answer,
+                () = self.journal.sleep_until(at) => self.fence(),
             }
         }
     }
 
-    fn extend(&self, books: Vec<(BookId, Receipt)>, by: Duration) {
+    async fn extend(&self, books: Vec<(BookId, Receipt)>, by: Duration) {
         let called = self.journal.now();
         let receipts: Vec<Receipt> = books.iter().map(|(_, receipt)| receipt.clone()).collect();
-        let answers = self.on(self.journal.backend().extend(&receipts, by));
+        let answers = self.on(self.journal.backend().extend(&receipts, by)).await;
         let lost = self.journal.extended((books, by), answers, called);
         self.give_up(&lost);
         if let Some(custody) = self.custody.upgrade() {
@@ -182,6 +196,9 @@ impl Keeper {
     /// Gives up leases that are about to end, since they could not be extended.
     fn fence(&self) {
         let ending = self.journal.fence();
+        if planted::has(Defect::KeeperFencesNothing) {
+            return;
+        }
         self.give_up(&ending);
     }
 
@@ -196,8 +213,8 @@ impl Keeper {
     }
 
     /// Closes a pile if no process has books of it.
-    fn verify(&self, pile: PileKey) {
-        let depth = self.on(self.journal.backend().depth(self.journal.name(pile)));
+    async fn verify(&self, pile: PileKey) {
+        let depth = self.on(self.journal.backend().depth(self.journal.name(pile))).await;
         if let (Ok(depth), Some(custody)) = (depth, self.custody.upgrade())
             && depth.exact
             && depth.books == 0
@@ -207,7 +224,7 @@ impl Keeper {
     }
 
     /// Takes over books that are behind, as far as there is space in the window.
-    fn fetch(&self, pile: PileKey) {
+    async fn fetch(&self, pile: PileKey) {
         let Some(custody) = self.custody.upgrade() else {
             return;
         };
@@ -216,7 +233,7 @@ impl Keeper {
         };
         let (backend, name) = (self.journal.backend(), self.journal.name(pile));
         let called = self.journal.now();
-        match self.on(backend.fetch(name, want, Duration::ZERO)) {
+        match self.on(backend.fetch(name, want, Duration::ZERO)).await {
             Ok(books) => {
                 let books = self.journal.admit(books, called);
                 let rests = books.is_empty();
@@ -224,7 +241,7 @@ impl Keeper {
                 if rests && self.journal.is_shared() {
                     self.journal.ask(pile, POLL);
                 } else if rests {
-                    let depth = self.on(backend.depth(name)).ok();
+                    let depth = self.on(backend.depth(name)).await.ok();
                     let due = depth.and_then(|depth| depth.next_due);
                     self.journal.ask(pile, due.unwrap_or(LATER));
                 }
@@ -281,4 +298,18 @@ fn setback(error: &StoreError) -> Setback {
         StoreError::Full | StoreError::Unknown(_) => Setback::Again(Duration::ZERO),
         _ => Setback::Broken,
     }
+}
+
+/// A commit without the positions of sources, and these, for a planted defect.
+fn split(commit: &Commit) -> (Arc<Commit>, Arc<Commit>) {
+    let (mut books, mut positions) = (commit.clone(), Commit::default());
+    for arrival in &mut books.arrivals {
+        if let Arrival::Append(append) = arrival
+            && let Some(checkpoint) = append.checkpoint.take()
+        {
+            let bare = Append { books: Vec::new(), checkpoint: Some(checkpoint), ..append.clone() };
+            positions.arrivals.push(Arrival::Append(bare));
+        }
+    }
+    (Arc::new(books), Arc::new(positions))
 }

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::*;
-use crate::store::memory::{Fault, MemoryBackend, MemoryStore};
+use crate::store::memory::{Fault, MemoryBackend, MemoryStore, Simulation};
 use crate::store::{
     Arrival, Arrived, Commit, Committed, Cursor, DeadBook, Depth, Holder, Ownership, Pass, Passed,
     Promises,
 };
+use gopherworks_supervision::clock::{Clock, Seed};
 
 /// A defect of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,6 +276,48 @@ async fn the_reference_keeps_all_laws() {
         ["what_was_begun_is_charged", "a_commit_acts_on_its_own_arrivals"]
     );
     assert_eq!(report.checks.len(), CHECKS.len());
+}
+
+/// A store that takes simulated time.
+struct Simulated(MemoryStore, Clock);
+
+impl Fixture for Simulated {
+    fn start(&mut self) -> Arc<dyn Backend> {
+        Arc::new(self.0.process())
+    }
+
+    fn elapse(&mut self, by: Duration) -> Reply<'_, ()> {
+        Box::pin(self.1.sleep(by))
+    }
+}
+
+#[test]
+fn the_simulated_store_keeps_all_laws_in_both_forms() {
+    let of_exclusive = ["what_was_begun_is_charged", "a_commit_acts_on_its_own_arrivals"];
+    for (make, skipped) in [
+        (MemoryStore::new as fn() -> MemoryStore, &of_exclusive[..]),
+        (MemoryStore::exclusive, &["a_lost_lease_is_fenced"]),
+    ] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let report = runtime.block_on(async {
+            let clock = Clock::simulated();
+            let own = clock.clone();
+            let suite = conformance(move || {
+                let simulation = Simulation::new(own.clone(), Seed(7), None);
+                Simulated(make().simulated(simulation), own.clone())
+            });
+            tokio::select! {
+                report = suite => report,
+                () = clock.driver() => unreachable!("it drives for ever"),
+            }
+        });
+        report.assert();
+        assert_eq!(report.skipped(), skipped, "{report}");
+    }
 }
 
 #[actix::test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::state::process_name;
 use crate::store::{Checkpoint, Ownership, SourceOwner, SourceState, StoreError};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Share {
     position: Option<Bytes>,
     token: u64,
@@ -21,7 +21,7 @@ struct Share {
 }
 
 /// By source and share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sources(BTreeMap<(Arc<str>, u32), Share>);
 
 impl Sources {
@@ -97,6 +97,11 @@ impl Sources {
     pub fn release(&mut self, process: u64) {
         let own = self.0.values_mut().filter(|share| share.process == process);
         own.for_each(|share| share.until = Duration::ZERO);
+    }
+
+    /// Ends all ownerships.
+    pub fn release_all(&mut self) {
+        self.0.values_mut().for_each(|share| share.until = Duration::ZERO);
     }
 
     /// Forgets positions; `next` is a token that no owner has.

@@ -1,6 +1,8 @@
 //! What a store in memory holds, and the laws on it. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod admin;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +11,8 @@ use bytes::Bytes;
 use super::sources::Sources;
 use crate::book::{Body, Book, BookId};
 use crate::store::{
-    Account, Act, Append, Appended, Cursor, DeadBook, Delivery, Depth, HeldLeases, Holder, NewBook,
-    Pass, Passed, Peeked, PileName, PileSpec, Receipt, Recovered, StoreError, Survey, Surveyed,
-    Tries, Want,
+    Account, Act, Append, Appended, Cursor, DeadBook, Delivery, Depth, NewBook, Pass, Passed,
+    PileName, PileSpec, Receipt, Recovered, StoreError, Tries, Want,
 };
 
 /// A lease; it has ended once `until` has passed and another holder has taken the book.
@@ -22,6 +23,7 @@ struct Hold {
     until: Duration,
 }
 
+#[derive(Clone)]
 struct Entry {
     book: Book,
     tries: Tries,
@@ -29,7 +31,7 @@ struct Entry {
     hold: Option<Hold>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pile {
     lease: Duration,
     dedupe: Duration,
@@ -40,18 +42,27 @@ struct Pile {
     opened: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
+    /// One process at a time: receipts are ids, and leases last until it ends.
+    pub exclusive: bool,
+    /// The process that has an exclusive store open.
+    pub opener: Option<u64>,
+    /// New contents are refused.
+    pub full: bool,
     pub now: Duration,
     pub next_id: u64,
     pub accepted: HashSet<BookId>,
     pub dead: BTreeMap<u64, DeadBook>,
     piles: BTreeMap<PileName, Pile>,
-    /// All receipts that were ever given.
+    /// The places that receipts stand for: in a shared store, of all tokens that were ever given;
+    /// in an exclusive one, of all books that are stored, by id.
     given: HashMap<u64, (PileName, u64)>,
+    /// Books that the process has begun.
+    begun: BTreeSet<u64>,
     pub sources: Sources,
     account: Account,
-    processes: u64,
+    pub processes: u64,
     /// The last number that was given to an arrival, a lease or a dead letter.
     last: u64,
 }
@@ -67,7 +78,17 @@ impl State {
         self.last
     }
 
-    pub fn open(&mut self, specs: &[PileSpec]) -> Recovered {
+    /// # Errors
+    /// `InUse` if another process has an exclusive store open.
+    pub fn open(&mut self, specs: &[PileSpec], process: u64) -> Result<Recovered, StoreError> {
+        if self.exclusive {
+            if let Some(opener) = self.opener {
+                let (pid, what) = (u32::try_from(opener).ok(), "the store is in use".into());
+                return Err(StoreError::InUse { pid, what });
+            }
+            self.opener = Some(process);
+            self.begin_anew();
+        }
         self.next_id = self.next_id.max(1);
         for spec in specs {
             let pile = self.piles.entry(spec.name.clone()).or_default();
@@ -76,7 +97,7 @@ impl State {
         let named = |name: &PileName| specs.iter().any(|spec| spec.name == *name);
         let depth = |name: &PileName| self.depth(name).unwrap_or_default();
         let orphans = self.piles.keys().filter(|name| !named(name));
-        Recovered {
+        Ok(Recovered {
             store: "memory".into(),
             piles: specs.iter().map(|spec| depth(&spec.name)).collect(),
             orphans: orphans
@@ -86,6 +107,34 @@ impl State {
             positions: self.sources.positions(),
             next_id: self.next_id,
             account: Some(self.account()),
+        })
+    }
+
+    /// Frees what the last process of an exclusive store held, and charges what it had begun.
+    fn begin_anew(&mut self) {
+        for id in std::mem::take(&mut self.begun) {
+            let place = self.given.get(&id);
+            let entry = place.and_then(|(name, at)| {
+                self.piles.get_mut(name).and_then(|pile| pile.entries.get_mut(at))
+            });
+            if let Some(Entry { tries, .. }) = entry {
+                tries.attempts += 1;
+                tries.deliveries += 1;
+                tries.begun = true;
+            }
+        }
+        self.piles.values_mut().flat_map(|pile| pile.entries.values_mut()).for_each(|entry| {
+            entry.hold = None;
+        });
+        self.sources.release_all();
+    }
+
+    /// Marks held books as begun.
+    pub fn begin(&mut self, receipts: &[Receipt]) {
+        for id in receipts.iter().filter_map(Receipt::id) {
+            if self.exclusive && self.given.contains_key(&id.0) {
+                self.begun.insert(id.0);
+            }
         }
     }
 
@@ -115,6 +164,9 @@ impl State {
     pub fn append(&mut self, books: &Append, process: u64) -> Result<Vec<Appended>, StoreError> {
         let pile = self.piles.get(&books.to).ok_or(StoreError::Gone)?;
         let dedupe = pile.dedupe;
+        if self.full && !books.books.is_empty() {
+            return Err(StoreError::Full);
+        }
         // Bodies that are files are copied, before anything changes.
         let mut copies = Vec::with_capacity(books.books.len());
         for new in &books.books {
@@ -157,17 +209,29 @@ impl State {
         let (at, id) = (self.number(), book.id);
         let entry = Entry { book, tries: Tries::default(), due: Duration::ZERO, hold: None };
         self.piles.get_mut(name)?.entries.insert(at, entry);
+        if self.exclusive {
+            self.given.insert(id.0, (name.clone(), at));
+        }
         let process = holder?;
-        self.take(name, at, process).map(|token| receipt(token, id))
+        self.take(name, at, process).map(|token| self.receipt(token, id))
+    }
+
+    fn receipt(&self, token: u64, id: BookId) -> Receipt {
+        match self.exclusive {
+            true => Receipt::of(id),
+            false => Receipt([token.to_be_bytes(), id.0.to_be_bytes()].concat().into()),
+        }
     }
 
     /// Holds the book at `at` for `process`; answers the token.
     fn take(&mut self, name: &PileName, at: u64, process: u64) -> Option<u64> {
         let (token, now) = (self.number(), self.now);
         let pile = self.piles.get_mut(name)?;
-        let until = now.saturating_add(pile.lease);
+        let until = if self.exclusive { Duration::MAX } else { now.saturating_add(pile.lease) };
         pile.entries.get_mut(&at)?.hold = Some(Hold { token, process, until });
-        self.given.insert(token, (name.clone(), at));
+        if !self.exclusive {
+            self.given.insert(token, (name.clone(), at));
+        }
         Some(token)
     }
 
@@ -179,7 +243,7 @@ impl State {
             return None;
         }
         let at = *at;
-        self.take(name, at, process).map(|token| receipt(token, id))
+        self.take(name, at, process).map(|token| self.receipt(token, id))
     }
 
     pub fn fetch(
@@ -189,7 +253,7 @@ impl State {
         process: u64,
     ) -> Result<Vec<Delivery>, StoreError> {
         let pile = self.piles.get(name).ok_or(StoreError::Gone)?;
-        let lease = pile.lease;
+        let lease = (!self.exclusive).then_some(pile.lease);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for (at, entry) in &pile.entries {
             if self.is_held(entry) || entry.due > self.now {
@@ -210,20 +274,24 @@ impl State {
                 continue;
             };
             let (book, tries) = (entry.book.clone(), entry.tries);
-            entry.tries.deliveries += 1;
-            let receipt = receipt(token, book.id);
-            deliveries.push(Delivery { book, receipt, tries, lease: Some(lease) });
+            entry.tries.deliveries += u32::from(lease.is_some());
+            let receipt = self.receipt(token, book.id);
+            deliveries.push(Delivery { book, receipt, tries, lease });
         }
         Ok(deliveries)
     }
 
     /// The place of the book that a receipt holds.
     fn held_by(&self, receipt: &Receipt) -> Result<(PileName, u64), StoreError> {
-        let token = token(receipt).ok_or(StoreError::Gone)?;
-        let (name, at) = self.given.get(&token).ok_or(StoreError::Gone)?;
+        let key = match self.exclusive {
+            true => receipt.id().map(|id| id.0),
+            false => token(receipt),
+        };
+        let key = key.ok_or(StoreError::Gone)?;
+        let (name, at) = self.given.get(&key).ok_or(StoreError::Gone)?;
         let entry = self.piles.get(name).and_then(|pile| pile.entries.get(at));
         match entry.ok_or(StoreError::Gone)?.hold {
-            Some(hold) if hold.token == token => Ok((name.clone(), *at)),
+            Some(hold) if self.exclusive || hold.token == key => Ok((name.clone(), *at)),
             _ => Err(StoreError::Stale),
         }
     }
@@ -231,7 +299,11 @@ impl State {
     fn remove(&mut self, receipt: &Receipt) -> Result<(PileName, Entry), StoreError> {
         let (name, at) = self.held_by(receipt)?;
         let entry = self.piles.get_mut(&name).and_then(|pile| pile.entries.remove(&at));
-        Ok((name, entry.ok_or(StoreError::Gone)?))
+        let entry = entry.ok_or(StoreError::Gone)?;
+        if self.exclusive {
+            self.given.remove(&entry.book.id.0);
+        }
+        Ok((name, entry))
     }
 
     pub fn settle(&mut self, acts: &[(Receipt, Act)]) -> Vec<Result<(), StoreError>> {
@@ -239,6 +311,7 @@ impl State {
     }
 
     fn act(&mut self, receipt: &Receipt, act: &Act) -> Result<(), StoreError> {
+        receipt.id().inspect(|id| _ = self.begun.remove(&id.0));
         match act {
             Act::Ack => {
                 self.remove(receipt)?;
@@ -274,8 +347,12 @@ impl State {
             if !self.piles.contains_key(&books.to) {
                 return Err(StoreError::Gone);
             }
+            if self.full && changed.is_some() {
+                return Err(StoreError::Full);
+            }
             let changed = changed.as_ref().map(copied).transpose()?;
             let (from, _) = self.held_by(old)?;
+            old.id().inspect(|id| _ = self.begun.remove(&id.0));
             if from == books.to {
                 return Ok(Passed { receipt: books.hold.then(|| old.clone()), acked: true });
             }
@@ -291,7 +368,9 @@ impl State {
         let extend = |receipt| {
             let (name, at) = self.held_by(receipt)?;
             let entry = self.piles.get_mut(&name).and_then(|pile| pile.entries.get_mut(&at));
-            if let Some(hold) = entry.and_then(|entry| entry.hold.as_mut()) {
+            if let Some(hold) = entry.and_then(|entry| entry.hold.as_mut())
+                && hold.until < Duration::MAX
+            {
                 hold.until = until;
             }
             Ok(())
@@ -301,99 +380,11 @@ impl State {
 
     /// Ends all leases of a process.
     pub fn release(&mut self, process: u64) {
+        self.opener = self.opener.filter(|opener| *opener != process);
         for entry in self.piles.values_mut().flat_map(|pile| pile.entries.values_mut()) {
             entry.hold = entry.hold.filter(|hold| hold.process != process);
         }
         self.sources.release(process);
-    }
-
-    pub fn forget_dead(&mut self, letters: &[Cursor]) -> u64 {
-        let known = letters.iter().filter(|at| self.dead.remove(&at.0).is_some()).count() as u64;
-        self.account.dropped += known;
-        known
-    }
-
-    pub fn replay(&mut self, letters: &[Cursor]) -> u64 {
-        let dead: Vec<_> = letters.iter().filter_map(|at| self.dead.remove(&at.0)).collect();
-        for letter in &dead {
-            self.put(&letter.pile, letter.book.clone(), None);
-        }
-        dead.len() as u64
-    }
-
-    pub fn move_pile(&mut self, from: &PileName, to: &PileName) -> Result<u64, StoreError> {
-        if !self.piles.contains_key(to) {
-            return Err(StoreError::Gone);
-        }
-        let moved = self.piles.remove(from).ok_or(StoreError::Gone)?.entries;
-        let count = moved.len() as u64;
-        for (_, entry) in moved {
-            self.put(to, entry.book, None);
-        }
-        Ok(count)
-    }
-
-    pub fn drop_pile(&mut self, name: &PileName) -> Result<u64, StoreError> {
-        let dropped = self.piles.remove(name).ok_or(StoreError::Gone)?.entries.len() as u64;
-        self.account.dropped += dropped;
-        Ok(dropped)
-    }
-
-    pub fn survey(&self) -> Survey {
-        let piles = self.piles.iter().map(|(name, pile)| {
-            let depth = self.depth(name).unwrap_or_default();
-            let delayed = pile.entries.values().filter(|entry| entry.due > self.now).count();
-            Surveyed {
-                name: name.clone(),
-                books: depth.books,
-                bytes: depth.bytes,
-                held: Some(depth.held),
-                delayed: Some(delayed as u64),
-                oldest: None,
-                dead: depth.dead,
-            }
-        });
-        let (store, holders, account) = ("memory".into(), self.holders(), Some(self.account()));
-        let sources = self.sources.states(self.now);
-        Survey { store, piles: piles.collect(), holders, sources, account }
-    }
-
-    pub fn peek(&self, name: &PileName, most: usize) -> Result<Vec<Peeked>, StoreError> {
-        let entries = &self.piles.get(name).ok_or(StoreError::Gone)?.entries;
-        let peeked = entries.values().take(most).map(|entry| Peeked {
-            book: entry.book.clone(),
-            tries: entry.tries,
-            due: entry.due.checked_sub(self.now).filter(|due| !due.is_zero()),
-        });
-        Ok(peeked.collect())
-    }
-
-    pub fn holders(&self) -> Vec<Holder> {
-        let mut held: BTreeMap<u64, Vec<HeldLeases>> = BTreeMap::new();
-        for (name, pile) in &self.piles {
-            let holds = pile.entries.values().filter(|entry| self.is_held(entry));
-            for hold in holds.filter_map(|entry| entry.hold) {
-                let (leases, left) = (held.entry(hold.process).or_default(), hold.until - self.now);
-                match leases.last_mut().filter(|last| last.pile == *name) {
-                    Some(last) => {
-                        last.books += 1;
-                        last.left = (last.left.0.min(left), last.left.1.max(left));
-                    }
-                    None => {
-                        let (pile, left) = (name.clone(), (left, left));
-                        leases.push(HeldLeases { pile, books: 1, left });
-                    }
-                }
-            }
-        }
-        let holder = |(process, leases): (u64, Vec<HeldLeases>)| Holder {
-            name: process_name(process),
-            run: None,
-            held: Some(leases.iter().map(|leases| leases.books).sum()),
-            since: Duration::ZERO,
-            leases,
-        };
-        held.into_iter().map(holder).collect()
     }
 }
 
@@ -406,10 +397,6 @@ fn copied(book: &Book) -> Result<Book, StoreError> {
     let body = book.body.read_all(u64::MAX);
     let body = body.map_err(|error| StoreError::Other(format!("a body: {error}").into()))?;
     Ok(Book { body: Body::Bytes(body), ..book.clone() })
-}
-
-fn receipt(token: u64, id: BookId) -> Receipt {
-    Receipt([token.to_be_bytes(), id.0.to_be_bytes()].concat().into())
 }
 
 fn token(receipt: &Receipt) -> Option<u64> {
