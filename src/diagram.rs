@@ -11,7 +11,7 @@
 //!     .crew("crew", "manuals", "furnace", |crew| crew.gophers(1, "load push unload return"))
 //!     .build();
 //! let folded = Picture::new(&config, Copies::Folded).draw(Format::Text);
-//! assert!(folded.contains("x 2 lane"));
+//! assert!(folded.contains("2 lanes"));
 //! let expanded = Picture::new(&config, Copies::Expanded).draw(Format::Svg);
 //! assert!(expanded.contains("crew[lane=1]"));
 //! ```
@@ -21,6 +21,7 @@
 use crate::config::elements::TopologyConfig;
 
 mod dot;
+mod draft;
 mod mermaid;
 mod model;
 mod outline;
@@ -31,12 +32,12 @@ mod tests;
 mod text;
 mod words;
 
-pub use outline::{Outline, OutlineNode, OutlineWay};
+pub use outline::{Outline, OutlineAsk, OutlineNode, OutlineWay};
 
 /// The output format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Text for a terminal. Lines after the title are at most 120 columns wide.
+    /// Text for a terminal of 120 columns; [`Picture::text`] draws for others.
     Text,
     /// A Graphviz digraph (DOT).
     Dot,
@@ -73,7 +74,7 @@ impl Picture {
     #[must_use]
     pub fn draw(&self, format: Format) -> String {
         match format {
-            Format::Text => text::draw(&self.0),
+            Format::Text => self.text(120),
             Format::Dot => dot::draw(&self.0),
             Format::Mermaid => mermaid::draw(&self.0),
             Format::Svg => svg::draw(&self.0),
@@ -85,5 +86,12 @@ impl Picture {
     #[must_use]
     pub fn outline(&self) -> Outline {
         Outline::of(&self.0)
+    }
+
+    /// Renders the picture as text with lines of at most `columns` columns if that is
+    /// 70 or more, which two boxes and a crew between them take.
+    #[must_use]
+    pub fn text(&self, columns: usize) -> String {
+        text::draw(&self.0, columns)
     }
 }

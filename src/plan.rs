@@ -37,6 +37,7 @@ mod servers;
 mod tests;
 mod unfold;
 
+pub(crate) use balancing::named;
 pub(crate) use resolve::resolve;
 pub use unfold::unfold;
 

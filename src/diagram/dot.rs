@@ -2,33 +2,60 @@
 
 use std::fmt::Write as _;
 
-use super::model::{DiagramCrew, DiagramNode, DiagramWay, Graph, Role, What};
+use super::model::{Asker, DiagramCrew, DiagramNode, DiagramWay, Graph, Role, What};
 
 pub fn draw(graph: &Graph) -> String {
     let mut out = format!("digraph {} {{\n", quoted(&graph.title));
     let title = [graph.title.clone(), graph.totals.clone()];
     let _ = writeln!(
         out,
-        "  rankdir=LR;\n  labelloc=t;\n  label={};\n  node [fontname=\"sans-serif\" \
-         fontsize=11];\n  edge [fontname=\"sans-serif\" fontsize=9];\n  fontname=\"sans-serif\";",
+        "  rankdir=LR;\n  compound=true;\n  labelloc=t;\n  label={};\n  \
+         node [fontname=\"sans-serif\" fontsize=11];\n  edge [fontname=\"sans-serif\" fontsize=9];\n  fontname=\"sans-serif\";",
         label(&title),
     );
     for node in &graph.nodes {
         let _ = writeln!(out, "  {} [{}];", quoted(&node.name), look(node));
+        team(&mut out, node);
     }
     for way in &graph.ways {
         let ends = [&graph.nodes[way.from], &graph.nodes[way.to]].map(|node| quoted(&node.name));
         match &way.what {
             What::Crew(crew) => ring(&mut out, way, crew, &ends),
-            What::Relay { .. } => {
+            What::Relay(_) | What::Requests => {
                 let id = quoted(&way.name);
                 let _ = writeln!(out, "  {id} [shape=cds label={}];", label(&way.lines()));
                 let _ = writeln!(out, "  {} -> {id} -> {};", ends[0], ends[1]);
             }
         }
     }
+    for (asker, to) in graph.asks() {
+        let to = quoted(&graph.nodes[to].name);
+        let _ = match asker {
+            Asker::Crew(way) => {
+                let name = &graph.ways[way].name;
+                let (from, cluster) = (format!("{name}/carts"), format!("cluster_{name}"));
+                let (from, cluster) = (quoted(&from), quoted(&cluster));
+                writeln!(out, "  {from} -> {to} [label=\"asks\" style=dotted ltail={cluster}];")
+            }
+            Asker::Incinerator(node) => {
+                let from = quoted(&graph.nodes[node].name);
+                writeln!(out, "  {from} -> {to} [label=\"asks\" style=dotted];")
+            }
+        };
+    }
     out.push_str("}\n");
     out
+}
+
+/// Draws the clients before a requester, or the workers behind a balancer.
+fn team(out: &mut String, node: &DiagramNode) {
+    let Some(team) = &node.team else { return };
+    let own = quoted(&node.name);
+    let id = quoted(&format!("{}/team", node.name));
+    let copies = if team.count > 1 { " peripheries=2" } else { "" };
+    let _ = writeln!(out, "  {id} [shape=ellipse{copies} label={}];", label(&team.lines()));
+    let [from, to] = if node.role == Role::Requester { [id, own] } else { [own, id] };
+    let _ = writeln!(out, "  {from} -> {to};");
 }
 
 fn look(node: &DiagramNode) -> String {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{DiagramCrew, DiagramNode, DiagramWay, Graph, Role, What};
+use super::model::{Asker, DiagramCrew, DiagramNode, DiagramWay, Graph, Role, What};
 
 pub fn draw(graph: &Graph) -> String {
     let title = serde_json::Value::from(graph.title.as_str());
@@ -11,15 +11,28 @@ pub fn draw(graph: &Graph) -> String {
     let mut out = format!("---\ntitle: {title}\n---\nflowchart LR\n");
     for (at, node) in graph.nodes.iter().enumerate() {
         let _ = writeln!(out, "  n{at}{}", shape(node));
+        if let Some(team) = &node.team {
+            let _ = writeln!(out, "  n{at}team({})", label(&team.lines()));
+            let _ = match node.role {
+                Role::Requester => writeln!(out, "  n{at}team --> n{at}"),
+                _ => writeln!(out, "  n{at} --> n{at}team"),
+            };
+        }
     }
     for (at, way) in graph.ways.iter().enumerate() {
         match &way.what {
             What::Crew(crew) => ring(&mut out, at, way, crew),
-            What::Relay { .. } => {
+            What::Relay(_) | What::Requests => {
                 let _ = writeln!(out, "  r{at}[/{}/]", label(&way.lines()));
                 let _ = writeln!(out, "  n{} ==> r{at} ==> n{}", way.from, way.to);
             }
         }
+    }
+    for (asker, to) in graph.asks() {
+        let _ = match asker {
+            Asker::Crew(way) => writeln!(out, "  c{way} -.->|asks| n{to}"),
+            Asker::Incinerator(node) => writeln!(out, "  n{node} -.->|asks| n{to}"),
+        };
     }
     out.push_str(
         "  classDef pile fill:#efe3c8,stroke:#8a7a55,color:#222\n  \

@@ -1,12 +1,12 @@
 //! The content of a picture, independent of its format.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Copies;
-use super::requests::{asked, balanced};
-use super::words::{capacity, clean, counted, kind, size, step};
-use crate::config::elements::{CrewConfig, Exclusive, TopologyConfig};
-use crate::config::label::{base, compare, product};
+use super::draft::{Draft, totals};
+use super::words::{clean, counted};
+use crate::config::elements::TopologyConfig;
+use crate::config::label::{compare, product};
 use crate::plan::unfold;
 
 /// The steps of a gopher's round, in the order in which a cart passes through them.
@@ -52,16 +52,36 @@ pub struct DiagramNode {
     pub name: String,
     /// Further lines of text below the name.
     pub notes: Vec<String>,
-    /// `x 2 lane`, if the node represents several copies.
+    /// The workers of a balancer, or the clients of a requester with a closed load.
+    pub team: Option<Team>,
+    /// `2 lanes`, if the node represents several copies.
     pub copies: Option<String>,
     /// True for a shared node of a topology with copies.
     pub shared: bool,
+    /// The balancer that an incinerator asks, as an index into [`Graph::nodes`].
+    pub asks: Option<usize>,
     /// Length of the longest path that leads to it, in ways.
     pub layer: usize,
 }
 
+/// The workers of a balancer or the clients of a requester.
+#[derive(Debug, Clone)]
+pub struct Team {
+    pub count: u32,
+    /// `10 workers` or `100 clients`.
+    pub title: String,
+    /// What each of them does, as lines of text.
+    pub notes: Vec<String>,
+}
+
+impl Team {
+    pub fn lines(&self) -> Vec<String> {
+        [&self.title].into_iter().chain(&self.notes).cloned().collect()
+    }
+}
+
 impl DiagramNode {
-    /// Name, role, copies and notes as lines of text.
+    /// Name, role, copies and notes as lines of text, without the team.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.name.clone(), self.role.word().to_owned()];
         lines.extend(self.copies.clone());
@@ -79,7 +99,7 @@ pub struct DiagramWay {
     pub from: usize,
     /// Index into [`Graph::nodes`].
     pub to: usize,
-    /// `x 2 lane`, if the way represents several copies.
+    /// `2 lanes`, if the way represents several copies.
     pub copies: Option<String>,
     /// In a folded picture, the ends that refer to one particular copy, as lines of text.
     pub ends: Vec<String>,
@@ -89,27 +109,35 @@ pub struct DiagramWay {
 impl DiagramWay {
     /// Name, copies, ends, and works or notes as lines of text.
     pub fn lines(&self) -> Vec<String> {
-        let (word, more) = match &self.what {
-            What::Crew(crew) if crew.work.is_empty() => (None, Vec::new()),
-            What::Crew(crew) => (None, vec![crew.work.join(" · ")]),
-            What::Relay { word, notes } => (Some((*word).to_owned()), notes.clone()),
+        let (mut lines, more) = match &self.what {
+            What::Crew(crew) if crew.work.is_empty() => (vec![self.name.clone()], Vec::new()),
+            What::Crew(crew) => (vec![self.name.clone()], vec![crew.work.join(" · ")]),
+            What::Relay(notes) => (vec![self.name.clone(), "relay".to_owned()], notes.clone()),
+            What::Requests => (vec!["requests".to_owned()], Vec::new()),
         };
-        let lines = [self.name.clone()].into_iter().chain(word);
-        lines.chain(self.copies.iter().chain(&self.ends).cloned()).chain(more).collect()
+        lines.extend(self.copies.iter().chain(&self.ends).cloned());
+        lines.extend(more);
+        lines
     }
+}
+
+/// What asks a balancer on behalf of books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Index into [`Graph::ways`].
+    Crew(usize),
+    /// Index into [`Graph::nodes`].
+    Incinerator(usize),
 }
 
 /// What carries books or requests along a way.
 #[derive(Debug, Clone)]
 pub enum What {
     Crew(DiagramCrew),
-    /// A way without gophers.
-    Relay {
-        /// `relay` or `requests`.
-        word: &'static str,
-        /// Most books at a time, if set.
-        notes: Vec<String>,
-    },
+    /// A way without gophers, with the most books at a time if that is set.
+    Relay(Vec<String>),
+    /// From a requester to its balancer. The name is an identifier: both ends say it all.
+    Requests,
 }
 
 /// Gophers with their carts.
@@ -120,8 +148,10 @@ pub struct DiagramCrew {
     pub carts: u32,
     /// `4 carts of 10 books`.
     pub load: String,
-    /// Kinds of work, in order of execution.
+    /// Kinds of work, in order of execution; `asks desk` if a balancer does it.
     pub work: Vec<String>,
+    /// The balancers that it asks, as indices into [`Graph::nodes`].
+    pub asks: BTreeSet<usize>,
     /// Cost of each of [`STEPS`]; `None` if it is zero.
     pub times: [Option<String>; 4],
 }
@@ -206,7 +236,42 @@ impl Graph {
         };
         graph.ways = draft.ways(drawn, &graph.nodes);
         graph.put_in_order();
+        graph.put_balancers_behind();
         graph
+    }
+
+    /// Places balancers behind the crews and incinerators that ask them. Only an invalid config has
+    /// a way out of a balancer; requests to that one are left out.
+    fn put_balancers_behind(&mut self) {
+        let outs = self.outs();
+        let is_end = |node: &usize| outs[*node].is_empty();
+        for way in &mut self.ways {
+            if let What::Crew(crew) = &mut way.what {
+                crew.asks.retain(is_end);
+            }
+        }
+        for node in &mut self.nodes {
+            node.asks = node.asks.filter(is_end);
+        }
+        for (asker, to) in self.asks() {
+            let from = match asker {
+                Asker::Crew(way) => self.ways[way].from,
+                Asker::Incinerator(node) => node,
+            };
+            self.nodes[to].layer = self.nodes[to].layer.max(self.nodes[from].layer + 1);
+        }
+    }
+
+    /// Crews and incinerators that ask a balancer, with the index of that one in
+    /// [`Graph::nodes`].
+    pub fn asks(&self) -> Vec<(Asker, usize)> {
+        let crews = self.ways.iter().enumerate().flat_map(|(at, way)| match &way.what {
+            What::Crew(crew) => crew.asks.iter().map(|to| (Asker::Crew(at), *to)).collect(),
+            What::Relay(_) | What::Requests => Vec::new(),
+        });
+        let fires = self.nodes.iter().enumerate();
+        let fires = fires.filter_map(|(at, node)| Some((Asker::Incinerator(at), node.asks?)));
+        crews.chain(fires).collect()
     }
 
     /// For each node, the ways out of it, as indices into [`Graph::ways`] in ascending order.
@@ -273,186 +338,4 @@ impl Graph {
             layer(a).cmp(&layer(b)).then_with(|| compare(&a.name, &b.name))
         });
     }
-}
-
-struct Draft<'a> {
-    shared: BTreeSet<&'a str>,
-    /// The axes of the whole topology if copies are folded; `None` if they are expanded.
-    axes: Option<&'a BTreeMap<String, u32>>,
-    has_copies: bool,
-    /// Copies of each pile that is not shared.
-    piles: u64,
-}
-
-impl Draft<'_> {
-    fn is_shared(&self, name: &str) -> bool {
-        self.has_copies && self.shared.contains(name)
-    }
-
-    fn copies(&self, name: &str, own: &BTreeMap<String, u32>) -> Option<String> {
-        let all = self.axes.filter(|_| !self.shared.contains(name))?;
-        let parts: Vec<String> = (all.iter().chain(own))
-            .map(|(axis, count)| format!("x {count} {}", clean(axis)))
-            .collect();
-        (!parts.is_empty()).then(|| parts.join(" "))
-    }
-
-    /// `dealt to 2 piles`, if one reader distributes a source's books among copies of a pile.
-    fn dealt(&self, name: &str) -> Option<String> {
-        let copied = self.piles > 1 && !self.shared.contains(base(name));
-        copied.then(|| format!("dealt to {}", counted(self.piles, "pile")))
-    }
-
-    fn nodes(&self, config: &TopologyConfig) -> Vec<DiagramNode> {
-        let node = |role, name: &String, notes| DiagramNode {
-            role,
-            name: clean(name),
-            notes,
-            copies: self.copies(name, &BTreeMap::new()),
-            shared: self.is_shared(name),
-            layer: 0,
-        };
-        let holds = |of| capacity(of).map(|all| format!("holds {all}"));
-        let piles = config.piles.iter().map(|(name, pile)| {
-            let mut notes = vec![match &pile.source {
-                Some(source) => kind(source),
-                None => "no source".to_owned(),
-            }];
-            if pile.source.is_some() {
-                notes.extend(self.dealt(name));
-            }
-            notes.extend(holds(pile.capacity));
-            notes.extend(slots(pile.exclusive.into()));
-            node(Role::Pile, name, notes)
-        });
-        let dumps = config.dumps.iter().map(|(name, dump)| {
-            let mut notes = Vec::from_iter(holds(dump.capacity));
-            notes.extend(slots(dump.exclusive));
-            node(Role::Dump, name, notes)
-        });
-        let fires = config.incinerators.iter().map(|(name, fire)| {
-            let mut notes = vec![kind(&fire.burn)];
-            notes.extend(slots(fire.exclusive.into()));
-            node(Role::Incinerator, name, notes)
-        });
-        let requesters = config.requesters.iter().map(|(name, requester)| {
-            let notes = asked(&requester.load);
-            node(Role::Requester, name, notes)
-        });
-        let balancers = (config.balancers.iter())
-            .map(|(name, balancer)| node(Role::Balancer, name, balanced(balancer)));
-        let books = piles.chain(dumps).chain(fires);
-        let mut nodes: Vec<DiagramNode> = books.chain(requesters).chain(balancers).collect();
-        nodes.sort_by(|a, b| {
-            let role = |node: &DiagramNode| node.role as u8;
-            role(a).cmp(&role(b)).then_with(|| compare(&a.name, &b.name))
-        });
-        nodes
-    }
-
-    fn ways(&self, config: &TopologyConfig, nodes: &[DiagramNode]) -> Vec<DiagramWay> {
-        let known: BTreeMap<&str, usize> =
-            nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-        let find = |end: &str| {
-            let end = clean(end);
-            known.get(&*end).or_else(|| known.get(base(&end))).copied()
-        };
-        let way = |name: &String, from: &String, to: &String, own, what| {
-            // A folded picture has one node for all copies, so an end at one copy needs a note.
-            let certain = |word: &str, end: &String| {
-                (self.axes.is_some() && base(end) != end).then(|| format!("{word} {}", clean(end)))
-            };
-            Some(DiagramWay {
-                name: clean(name),
-                from: find(from)?,
-                to: find(to)?,
-                copies: self.copies(name, own),
-                ends: certain("from", from).into_iter().chain(certain("to", to)).collect(),
-                what,
-            })
-        };
-        let crews = config.crews.iter().filter_map(|(name, crew)| {
-            way(name, &crew.from, &crew.to, &crew.copies, What::Crew(described(crew)))
-        });
-        let none = BTreeMap::new();
-        let relays = config.relays.iter().filter_map(|(name, relay)| {
-            let notes = relay.books.map(|books| format!("{} at once", counted(books, "book")));
-            let notes = notes.into_iter().collect();
-            way(name, &relay.from, &relay.to, &none, What::Relay { word: "relay", notes })
-        });
-        let asking = config.requesters.iter().filter_map(|(name, requester)| {
-            let what = What::Relay { word: "requests", notes: Vec::new() };
-            let mut way = way(name, name, &requester.to, &none, what)?;
-            // Some formats would merge a node and a way of equal name.
-            way.name = format!("{} to {}", way.name, clean(&requester.to));
-            Some(way)
-        });
-        crews.chain(relays).chain(asking).collect()
-    }
-}
-
-fn described(crew: &CrewConfig) -> DiagramCrew {
-    let mut gophers: Vec<Gophers> = Vec::new();
-    for duties in &crew.gophers {
-        let does = STEPS.map(|step| duties.iter().any(|duty| duty == step));
-        match gophers.iter_mut().find(|group| group.does == does) {
-            Some(group) => group.count += 1,
-            None => gophers.push(Gophers { count: 1, does }),
-        }
-    }
-    let carts = crew.carts;
-    let mut load =
-        format!("{} of {}", counted(carts.count.into(), "cart"), counted(carts.books, "book"));
-    if let Some(bytes) = carts.bytes {
-        load += &format!(", {}", size(bytes));
-    }
-    let steps = &crew.steps;
-    DiagramCrew {
-        gophers,
-        carts: carts.count,
-        load,
-        work: crew.work.iter().map(|work| clean(&work.kind)).collect(),
-        times: [&steps.load, &steps.push, &steps.unload, &steps.return_].map(step),
-    }
-}
-
-/// Limits on concurrent loads and unloads, as lines of text.
-fn slots(of: Exclusive) -> impl Iterator<Item = String> {
-    let slots = [("loads", of.load), ("unloads", of.unload)].into_iter();
-    slots.filter_map(|(word, slots)| Some(format!("{word} {} at a time", slots?)))
-}
-
-/// `16 gophers, 16 carts, 2 piles, 2 dumps, 2 incinerators`.
-fn totals(config: &TopologyConfig) -> String {
-    let all = product(&config.copies);
-    let times = |name: &String| if config.shared.contains(name) { 1 } else { all };
-    let mut counts = [
-        ("gopher", 0u64),
-        ("cart", 0),
-        ("pile", 0),
-        ("dump", 0),
-        ("incinerator", 0),
-        ("relay", 0),
-        ("requester", 0),
-        ("balancer", 0),
-        ("worker", 0),
-    ];
-    let mut add = |at: usize, more: u64| counts[at].1 = counts[at].1.saturating_add(more);
-    for (name, crew) in &config.crews {
-        let crews = times(name).saturating_mul(product(&crew.copies));
-        add(0, crews.saturating_mul(crew.gophers.len() as u64));
-        add(1, crews.saturating_mul(crew.carts.count.into()));
-    }
-    config.piles.keys().for_each(|name| add(2, times(name)));
-    config.dumps.keys().for_each(|name| add(3, times(name)));
-    config.incinerators.keys().for_each(|name| add(4, times(name)));
-    config.relays.keys().for_each(|name| add(5, times(name)));
-    config.requesters.keys().for_each(|name| add(6, times(name)));
-    for (name, balancer) in &config.balancers {
-        add(7, times(name));
-        add(8, times(name).saturating_mul(balancer.workers.count.into()));
-    }
-    let parts = counts.iter().filter(|(_, count)| *count > 0);
-    let parts: Vec<String> = parts.map(|(word, count)| counted(*count, word)).collect();
-    parts.join(", ")
 }

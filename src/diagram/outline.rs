@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::model::{Graph, What};
+use super::model::{Asker, Graph, Team, What};
 
 /// The content of a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -16,6 +16,17 @@ pub struct Outline {
     pub nodes: Vec<OutlineNode>,
     /// What carries books or requests from one node to another, upstream first.
     pub ways: Vec<OutlineWay>,
+    /// Crews and incinerators that make requests of books.
+    pub asks: Vec<OutlineAsk>,
+}
+
+/// A crew or an incinerator, and the balancer that it asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OutlineAsk {
+    /// Name of the crew or the incinerator.
+    pub from: String,
+    /// Name of the balancer.
+    pub to: String,
 }
 
 /// A node of a picture.
@@ -27,7 +38,7 @@ pub struct OutlineNode {
     pub kind: &'static str,
     /// What is written below the name.
     pub notes: Vec<String>,
-    /// `x 2 lane`, if it stands for several copies.
+    /// `2 lanes`, if it stands for several copies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<String>,
     /// True if copies share it.
@@ -49,7 +60,7 @@ pub struct OutlineWay {
     pub to: String,
     /// What is written beside it: gophers and their duties, carts, works, times.
     pub notes: Vec<String>,
-    /// `x 2 lane`, if it stands for several copies.
+    /// `2 lanes`, if it stands for several copies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<String>,
 }
@@ -59,14 +70,20 @@ impl Outline {
         let nodes = graph.nodes.iter().map(|node| OutlineNode {
             name: node.name.clone(),
             kind: node.role.word(),
-            notes: node.notes.clone(),
+            notes: node
+                .notes
+                .iter()
+                .cloned()
+                .chain(node.team.iter().flat_map(Team::lines))
+                .collect(),
             copies: node.copies.clone(),
             shared: node.shared,
             layer: node.layer,
         });
         let ways = graph.ways.iter().map(|way| {
             let (kind, notes) = match &way.what {
-                What::Relay { word, notes } => (*word, notes.clone()),
+                What::Relay(notes) => ("relay", notes.clone()),
+                What::Requests => ("requests", Vec::new()),
                 What::Crew(crew) => {
                     let gophers = crew.gophers.iter().flat_map(|group| crew.lines(group));
                     let works = (!crew.work.is_empty()).then(|| crew.work.join(" · "));
@@ -82,11 +99,19 @@ impl Outline {
                 copies: way.copies.clone(),
             }
         });
+        let asks = graph.asks().into_iter().map(|(asker, to)| OutlineAsk {
+            from: match asker {
+                Asker::Crew(way) => graph.ways[way].name.clone(),
+                Asker::Incinerator(node) => graph.nodes[node].name.clone(),
+            },
+            to: graph.nodes[to].name.clone(),
+        });
         Self {
             title: graph.title.clone(),
             totals: graph.totals.clone(),
             nodes: nodes.collect(),
             ways: ways.collect(),
+            asks: asks.collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Draws a topology as a self-contained SVG image: no external font, style or script.
 
-use super::model::{Graph, What};
+use super::model::{Asker, Graph, Team, What};
 
 mod figure;
 mod layout;
@@ -24,7 +24,8 @@ pub fn draw(graph: &Graph) -> String {
     for way in &graph.ways {
         figures.push(match &way.what {
             What::Crew(crew) => ring::crew(way, crew),
-            What::Relay { word, notes } => figure::relay(way, word, notes),
+            What::Relay(notes) => figure::relay(way, notes),
+            What::Requests => figure::requests(way),
         });
     }
     let layout = Layout::new(graph, &figures);
@@ -35,11 +36,11 @@ pub fn draw(graph: &Graph) -> String {
     let left = (wide - layout.width) / 2.0;
 
     let mut page = Page::default();
-    for [from, to] in &layout.lines {
-        page.connect(from.0 + left, from.1 + HEAD, to.0 + left, to.1 + HEAD);
+    for (line, [from, to]) in &layout.lines {
+        page.connect(line.class(), from.0 + left, from.1 + HEAD, to.0 + left, to.1 + HEAD);
     }
-    for way in &layout.arrows {
-        page.arrow(way.0 + left, way.1 + HEAD);
+    for (line, tip) in &layout.arrows {
+        page.arrow(line.head(), tip.0 + left, tip.1 + HEAD);
     }
     for (item, x, y) in &layout.places {
         if let ColumnItem::Figure(at) = item {
@@ -69,25 +70,36 @@ pub fn draw(graph: &Graph) -> String {
 /// The picture in words, for screen readers.
 fn told(graph: &Graph) -> String {
     let mut parts = vec![format!("{}.", graph.totals)];
+    let end = |node: usize| {
+        let node = &graph.nodes[node];
+        format!("{} {}", node.role.word(), node.name)
+    };
     for way in &graph.ways {
-        let end = |node: usize| {
-            let node = &graph.nodes[node];
-            format!("{} {}", node.role.word(), node.name)
-        };
         let copies = way.copies.as_ref().map_or(String::new(), |copies| format!(" ({copies})"));
-        let (word, what) = match &way.what {
+        let (what, more) = match &way.what {
             What::Crew(crew) => {
                 let gophers: Vec<String> = crew.gophers.iter().map(|group| group.line()).collect();
-                ("crew", format!(" with {}; {}", gophers.join("; "), crew.load))
+                (
+                    format!("crew {}", way.name),
+                    format!(" with {}; {}", gophers.join("; "), crew.load),
+                )
             }
-            What::Relay { word, .. } => (*word, String::new()),
+            What::Relay(_) => (format!("relay {}", way.name), String::new()),
+            What::Requests => ("requests".to_owned(), String::new()),
         };
-        parts.push(format!(
-            "{word} {}{copies} from {} to {}{what}.",
-            way.name,
-            end(way.from),
-            end(way.to)
-        ));
+        let (from, to) = (end(way.from), end(way.to));
+        parts.push(format!("{what}{copies} from {from} to {to}{more}."));
+    }
+    for (asker, to) in graph.asks() {
+        let from = match asker {
+            Asker::Crew(way) => format!("crew {}", graph.ways[way].name),
+            Asker::Incinerator(node) => end(node),
+        };
+        parts.push(format!("{from} asks {}.", end(to)));
+    }
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let team = node.team.iter().map(Team::lines);
+        parts.extend(team.map(|lines| format!("{}: {}.", end(at), lines.join(", "))));
     }
     parts.join(" ")
 }

@@ -1,7 +1,10 @@
 //! Tests of the pictures: content, well-formedness in every format, and absence of overlaps in SVG.
 
 use super::*;
+use crate::config::builder::closed;
+use crate::config::elements::{LoadConfig, RequesterConfig};
 use designs::*;
+use proptest::prelude::*;
 
 mod designs;
 mod geometry;
@@ -104,20 +107,50 @@ fn more_than_can_be_drawn_is_a_number() {
         .build();
     let drawn = draw(&config, Copies::Folded, Format::Svg);
     assert!(drawn.contains(">40 gophers<"), "{drawn}");
-    assert!(drawn.contains(">x 12 carts of 64 books<"), "{drawn}");
+    assert!(drawn.contains(">12 carts of 64 books<"), "{drawn}");
     assert_eq!(drawn.matches("href=\"#gw-gopher\"").count(), 3);
 }
 
 #[test]
-fn a_terminal_of_120_columns_shows_it_all() {
-    for config in [one_gopher(), four_gophers(), lanes(), shared(), relay(), hostile(), chain(12)] {
+fn a_terminal_shows_it_all() {
+    let designs = [one_gopher(), four_gophers(), lanes(), shared(), relay(), hostile(), chain(12)];
+    for config in designs.into_iter().chain([asking()]) {
         for copies in [Copies::Folded, Copies::Expanded] {
             let drawn = draw(&config, copies, Format::Text);
-            for line in drawn.lines().skip(1) {
-                assert!(words::columns(line) <= 120, "{drawn}");
+            for (most, drawn) in [80, 120, 200]
+                .map(|most| (most, Picture::new(&config, copies).text(most)))
+                .into_iter()
+                .chain([(120, drawn)])
+            {
+                for line in drawn.lines() {
+                    assert!(words::columns(line) <= most, "{most}:\n{drawn}");
+                }
             }
         }
     }
+}
+
+#[test]
+fn balancers_are_shown_with_their_workers_clients_and_askers() {
+    shown!("asking", asking(), Copies::Folded);
+}
+
+#[test]
+fn workers_and_clients_are_drawn_up_to_a_number() {
+    let count = |drawn: &str| drawn.matches("href=\"#gw-gopher\"").count();
+    let crowd = |clients, workers| {
+        TopologyConfig::builder("crowd")
+            .balancer("desk", "echo", |desk| desk.workers(workers))
+            .requester("crowd", "desk", closed(clients), |crowd| crowd)
+            .build()
+    };
+    // A single client is drawn as a requester.
+    for (clients, workers, gophers) in [(1, 1, 1), (2, 3, 5), (100, 10, 9)] {
+        let drawn = draw(&crowd(clients, workers), Copies::Folded, Format::Svg);
+        assert_eq!(count(&drawn), gophers, "{clients} clients, {workers} workers");
+    }
+    let drawn = draw(&crowd(100, 10), Copies::Folded, Format::Svg);
+    assert!(drawn.contains(">100 clients<") && drawn.contains(">10 workers<"), "{drawn}");
 }
 
 #[test]
@@ -135,5 +168,37 @@ fn what_no_plan_accepts_is_still_drawn() {
         assert!(drawn.contains("there"), "{drawn}");
         assert!(!drawn.contains("uturn") && !drawn.contains("astray"), "{drawn}");
         draw(&TopologyConfig::default(), Copies::Folded, format);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 60, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    /// The totals of a folded design are the sums over its copies.
+    #[test]
+    fn totals_count_every_copy(config in any_design()) {
+        let whole = crate::plan::unfold(&config);
+        let clients = |requester: &RequesterConfig| match requester.load {
+            LoadConfig::Closed { count, .. } => count as usize,
+            _ => 0,
+        };
+        let parts = [
+            (whole.crews.values().map(|crew| crew.gophers.len()).sum::<usize>(), "gopher"),
+            (whole.crews.values().map(|crew| crew.carts.count as usize).sum(), "cart"),
+            (whole.piles.len(), "pile"),
+            (whole.dumps.len(), "dump"),
+            (whole.incinerators.len(), "incinerator"),
+            (whole.relays.len(), "relay"),
+            (whole.requesters.len(), "requester"),
+            (whole.requesters.values().map(clients).sum(), "client"),
+            (whole.balancers.len(), "balancer"),
+            (whole.balancers.values().map(|desk| desk.workers.count as usize).sum(), "worker"),
+        ];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> =
+            parts.map(|(count, word)| words::counted(count as u64, word)).collect();
+        prop_assert_eq!(draft::totals(&config), parts.join(", "));
     }
 }

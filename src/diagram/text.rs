@@ -1,11 +1,11 @@
-//! Draws a topology for a terminal. Each row holds at most two crews between boxes, which keeps a
-//! lane on one row and lines within 120 columns.
+//! Draws a topology for a terminal. A row holds as many crews between boxes as the width allows,
+//! which keeps a lane on one row.
 
 use std::fmt::Write as _;
 
 use crate::config::label::parse;
 
-use super::model::{DiagramNode, DiagramWay, Graph, What};
+use super::model::{Asker, DiagramNode, DiagramWay, Graph, What};
 use super::words::{columns, shorten, wrap};
 
 /// Columns inside a box, without its borders and padding.
@@ -18,11 +18,10 @@ const BETWEEN: usize = 26;
 /// draw.
 const NEAR: usize = 256;
 
-/// Most ways in a row.
-const MOST: usize = 2;
-
-pub fn draw(graph: &Graph) -> String {
-    let mut out = format!("{}: {}\n", shorten(&graph.title, 60), graph.totals);
+/// Draws with lines of at most `width` columns, but at least two boxes and a way between them.
+pub fn draw(graph: &Graph, width: usize) -> String {
+    let most = width.saturating_sub(BOX + 4).checked_div(BOX + 4 + BETWEEN).unwrap_or(0).max(1);
+    let mut out = title(graph, width);
     let outs = graph.outs();
     let mut drawn = vec![false; graph.nodes.len()];
     let mut gone = vec![false; graph.ways.len()];
@@ -50,7 +49,7 @@ pub fn draw(graph: &Graph) -> String {
         let Some(start) = start else { break };
         let mut row = Vec::new();
         let mut way = Some(start);
-        while let Some(at) = way.filter(|_| row.len() < MOST) {
+        while let Some(at) = way.filter(|_| row.len() < most) {
             let this = &graph.ways[at];
             gone[at] = true;
             row.push(this);
@@ -63,13 +62,30 @@ pub fn draw(graph: &Graph) -> String {
         out.push('\n');
         out.push_str(&drawn_row(graph, &row, &mut drawn));
     }
+    for (asker, to) in graph.asks() {
+        out.push('\n');
+        out.push_str(&asking(graph, asker, to, &mut drawn));
+    }
     for (at, node) in graph.nodes.iter().enumerate() {
         if !drawn[at] {
             out.push('\n');
-            out.push_str(&join(&[boxed(node, &described(node), 0, [false; 2])]));
+            let content = Content::of(node);
+            out.push_str(&join(&[boxed(node.role.word(), &content, 0, [false; 2])]));
         }
     }
     out
+}
+
+/// The title and the totals, in as many lines as the width needs.
+fn title(graph: &Graph, width: usize) -> String {
+    let totals = graph.totals.split(", ").map(str::to_owned);
+    let title = format!("{}:", shorten(&graph.title, width.min(60)));
+    let mut parts: Vec<String> = totals.collect();
+    match parts.first_mut() {
+        Some(first) => *first = format!("{title} {first}"),
+        None => parts.push(title),
+    }
+    wrap(&parts, ", ", width.saturating_sub(2)).join("\n  ") + "\n"
 }
 
 /// True for copies with equal positions on every axis that both have.
@@ -87,23 +103,16 @@ fn agree(one: &str, other: &str) -> bool {
 fn drawn_row(graph: &Graph, row: &[&DiagramWay], drawn: &mut [bool]) -> String {
     let nodes: Vec<usize> =
         row.iter().map(|way| way.from).chain(row.last().map(|way| way.to)).collect();
-    let notes: Vec<Vec<String>> = nodes
-        .iter()
-        .map(|node| {
-            if std::mem::replace(&mut drawn[*node], true) {
-                vec![shorten(&graph.nodes[*node].name, BOX), "(above)".to_owned()]
-            } else {
-                described(&graph.nodes[*node])
-            }
-        })
-        .collect();
+    let contents: Vec<Content> =
+        nodes.iter().map(|node| Content::once(graph, *node, drawn)).collect();
     let ways: Vec<Vec<String>> = row.iter().map(|way| lines(way)).collect();
-    let tallest = notes.iter().map(Vec::len).chain(ways.iter().map(|way| way.len() + 2)).max();
-    let height = tallest.unwrap_or(0);
+    let tallest = (contents.iter().map(Content::height))
+        .chain(row.iter().zip(&ways).map(|(way, lines)| lines.len() + 1 + has_carts(way)));
+    let height = tallest.max().unwrap_or(0);
     let mut parts = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
         let sides = [at > 0, at < row.len()];
-        parts.push(boxed(&graph.nodes[*node], &notes[at], height, sides));
+        parts.push(boxed(graph.nodes[*node].role.word(), &contents[at], height, sides));
         if let Some(way) = row.get(at) {
             parts.push(between(way, &ways[at], height));
         }
@@ -111,41 +120,90 @@ fn drawn_row(graph: &Graph, row: &[&DiagramWay], drawn: &mut [bool]) -> String {
     join(&parts)
 }
 
-/// The lines of text in a node's box.
-fn described(node: &DiagramNode) -> Vec<String> {
-    let mut lines = vec![shorten(&node.name, BOX)];
-    lines.extend(node.copies.as_ref().map(|copies| shorten(copies, BOX)));
-    if node.shared {
-        lines.push("shared by copies".to_owned());
-    }
-    for note in &node.notes {
-        let words: Vec<String> = note.split(' ').map(str::to_owned).collect();
-        lines.extend(wrap(&words, " ", BOX));
-    }
-    lines
+/// Draws one row: a crew or an incinerator, and the balancer that it asks.
+fn asking(graph: &Graph, asker: Asker, to: usize, drawn: &mut [bool]) -> String {
+    let (word, from) = match asker {
+        Asker::Crew(way) => ("crew", Content::above(&graph.ways[way].name)),
+        Asker::Incinerator(node) => ("incinerator", Content::once(graph, node, drawn)),
+    };
+    let to = (graph.nodes[to].role.word(), Content::once(graph, to, drawn));
+    let height = from.height().max(to.1.height());
+    let mut line = vec![" ".repeat(BETWEEN), format!("·· asks {}", "·".repeat(BETWEEN - 8))];
+    line.resize(height + 2, " ".repeat(BETWEEN));
+    let ends =
+        [boxed(word, &from, height, [false, true]), boxed(to.0, &to.1, height, [true, false])];
+    let [from, to] = ends;
+    join(&[from, line, to])
 }
 
-/// Draws a box around `notes`. Its first line is open at the sides where a way is attached.
-fn boxed(
-    node: &DiagramNode,
-    notes: &[String],
-    height: usize,
-    [left, right]: [bool; 2],
-) -> Vec<String> {
-    let word = node.role.word();
-    let mut out = vec![format!("┌─ {word} {}┐", "─".repeat(BOX - 1 - word.len()))];
-    for at in 0..height.max(notes.len()) {
-        let text = notes.get(at).map_or("", String::as_str);
-        let fill = " ".repeat(BOX - columns(text));
-        let (before, behind) = if at == 0 {
-            (if left { '>' } else { '│' }, if right { '├' } else { '│' })
-        } else {
-            ('│', '│')
+/// The text in a box.
+struct Content {
+    lines: Vec<String>,
+    /// Workers or clients, below a line with their number.
+    team: Option<(String, Vec<String>)>,
+}
+
+impl Content {
+    fn of(node: &DiagramNode) -> Self {
+        let mut lines = vec![shorten(&node.name, BOX)];
+        lines.extend(node.copies.as_ref().map(|copies| shorten(copies, BOX)));
+        if node.shared {
+            lines.push("shared by copies".to_owned());
+        }
+        let wrapped = |notes: &[String]| -> Vec<String> {
+            let words = |note: &String| note.split(' ').map(str::to_owned).collect::<Vec<_>>();
+            notes.iter().flat_map(|note| wrap(&words(note), " ", BOX)).collect()
         };
-        out.push(format!("{before} {text}{fill} {behind}"));
+        lines.extend(wrapped(&node.notes));
+        let team = node.team.as_ref().map(|team| (team.title.clone(), wrapped(&team.notes)));
+        Self { lines, team }
     }
+
+    /// A reference to a box in an earlier row.
+    fn above(name: &str) -> Self {
+        Self { lines: vec![shorten(name, BOX), "(above)".to_owned()], team: None }
+    }
+
+    /// The text of a node where it is drawn for the first time, then a reference.
+    fn once(graph: &Graph, node: usize, drawn: &mut [bool]) -> Self {
+        let of = &graph.nodes[node];
+        match std::mem::replace(&mut drawn[node], true) {
+            true => Self::above(&of.name),
+            false => Self::of(of),
+        }
+    }
+
+    fn height(&self) -> usize {
+        self.lines.len() + self.team.as_ref().map_or(0, |(_, notes)| notes.len() + 1)
+    }
+}
+
+/// Draws a box. Its first line is open at the sides where a way is attached.
+fn boxed(word: &str, content: &Content, height: usize, [left, right]: [bool; 2]) -> Vec<String> {
+    let ruled = |ends: [char; 2], title: &str| {
+        let [left, right] = ends;
+        format!("{left}─ {title} {}{right}", "─".repeat((BOX - 1).saturating_sub(columns(title))))
+    };
+    let row = |text: &str, before: char, behind: char| {
+        format!("{before} {text}{} {behind}", " ".repeat(BOX - columns(text)))
+    };
+    let mut out = vec![ruled(['┌', '┐'], word)];
+    for (at, text) in content.lines.iter().enumerate() {
+        let attached = |side: bool, mark: char| if at == 0 && side { mark } else { '│' };
+        out.push(row(text, attached(left, '>'), attached(right, '├')));
+    }
+    if let Some((title, notes)) = &content.team {
+        out.push(ruled(['├', '┤'], &shorten(title, BOX - 1)));
+        out.extend(notes.iter().map(|text| row(text, '│', '│')));
+    }
+    out.resize(out.len().max(height + 1), row("", '│', '│'));
     out.push(format!("└{}┘", "─".repeat(BOX + 2)));
     out
+}
+
+/// Lines that the way back of empty carts takes.
+fn has_carts(way: &DiagramWay) -> usize {
+    usize::from(matches!(way.what, What::Crew(_)))
 }
 
 /// The lines of text between two boxes.
@@ -154,7 +212,8 @@ fn lines(way: &DiagramWay) -> Vec<String> {
     let mut out: Vec<String> = way.copies.iter().map(|copies| shorten(copies, most)).collect();
     out.extend(way.ends.iter().map(|end| shorten(end, most)));
     match &way.what {
-        What::Relay { notes, .. } => out.extend(notes.iter().cloned()),
+        What::Relay(notes) => out.extend(notes.iter().cloned()),
+        What::Requests => {}
         What::Crew(crew) => {
             for group in &crew.gophers {
                 let line = group.line();
@@ -165,11 +224,11 @@ fn lines(way: &DiagramWay) -> Vec<String> {
             }
             let load: Vec<String> = crew.load.split(", ").map(str::to_owned).collect();
             out.extend(wrap(&load, ", ", most));
-            if !crew.work.is_empty() {
-                let mut work = crew.work.clone();
-                work[0] = format!("work {}", work[0]);
-                out.extend(wrap(&work, ", ", most));
+            let mut work = crew.work.clone();
+            if let Some(first) = work.first_mut().filter(|first| !first.starts_with("asks ")) {
+                first.insert_str(0, "work ");
             }
+            out.extend(wrap(&work, ", ", most));
             out.extend(wrap(&crew.timed(|_| true), ", ", most));
         }
     }
@@ -179,17 +238,14 @@ fn lines(way: &DiagramWay) -> Vec<String> {
 /// Draws the space between two boxes: full carts along the first line, empty carts along the last.
 fn between(way: &DiagramWay, lines: &[String], height: usize) -> Vec<String> {
     let mut out = vec![" ".repeat(BETWEEN)];
-    let belt = matches!(way.what, What::Relay { .. });
-    let name = match &way.what {
-        What::Relay { word, .. } => {
-            format!("{word} {}", shorten(&way.name, BETWEEN - 7 - columns(word)))
-        }
-        What::Crew(_) => shorten(&way.name, BETWEEN - 6),
+    let (rail, name) = match &way.what {
+        What::Crew(_) => ("─", shorten(&way.name, BETWEEN - 6)),
+        What::Relay(_) => ("=", format!("relay {}", shorten(&way.name, BETWEEN - 12))),
+        What::Requests => ("=", "requests".to_owned()),
     };
-    let rail = if belt { "=" } else { "─" };
     out.push(format!("{rail}{rail} {name} {}", rail.repeat(BETWEEN - 4 - columns(&name))));
     for at in 1..height {
-        if at + 1 == height && !belt {
+        if at + 1 == height && has_carts(way) > 0 {
             out.push(format!("<{}", "─".repeat(BETWEEN - 1)));
             continue;
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::elements::{Capacity, KindConfig, Span, StepTime};
 use crate::config::limits::grouped;
+use crate::plan::named;
 
 /// Turns user-provided text into one line: line breaks and tabs become spaces; control characters
 /// and characters that reorder or hide text become U+FFFD.
@@ -88,6 +89,19 @@ pub fn counted(number: u64, word: &str) -> String {
     format!("{} {word}{plural}", grouped(number))
 }
 
+/// Formats `2 copies` or `2 lanes`. An axis without a regular plural stays as it is: `2 × box`.
+pub fn copies(count: u32, axis: &str) -> String {
+    let number = u64::from(count);
+    let regular = axis.len() > 2 && axis.ends_with(|c: char| c.is_ascii_lowercase());
+    let stem = axis.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
+        Some(stem) if regular && count != 1 => format!("{} {stem}ies", grouped(number)),
+        _ if count == 1 => format!("1 {axis}"),
+        _ if regular && !axis.ends_with(['f', 'h', 'o', 's', 'x', 'z']) => counted(number, axis),
+        _ => format!("{} × {axis}", grouped(number)),
+    }
+}
+
 /// Formats `8 MiB`, in the largest unit that needs no fraction, else in bytes.
 pub fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
@@ -105,9 +119,12 @@ pub fn capacity(of: Capacity) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Formats a kind's name, with the option `books` if present. Other options are omitted: they may
-/// hold paths of this machine.
+/// Formats a kind's name, with the option `books` if present, or `asks desk` if a balancer does it.
+/// Other options are omitted: they may hold paths of this machine.
 pub fn kind(of: &KindConfig) -> String {
+    if let Some(balancer) = named(of) {
+        return format!("asks {}", clean(balancer));
+    }
     let name = clean(&of.kind);
     match of.options.get("books").and_then(toml::Value::as_integer) {
         Some(books) if books >= 0 => format!("{name}, {}", counted(books as u64, "book")),
@@ -182,6 +199,21 @@ mod tests {
         assert_eq!(size(8 << 20), "8 MiB");
         assert_eq!(size(1_500), "1,500 bytes");
         assert_eq!(counted(1, "cart"), "1 cart");
+    }
+
+    #[test]
+    fn copies_have_plurals_that_are_right() {
+        for (axis, shown) in [
+            ("copy", "2 copies"),
+            ("lane", "2 lanes"),
+            ("bay", "2 bays"),
+            ("box", "2 × box"),
+            ("az", "2 × az"),
+            ("site_1", "2 × site_1"),
+        ] {
+            assert_eq!(copies(2, axis), shown);
+            assert_eq!(copies(1, axis), format!("1 {axis}"));
+        }
     }
 
     #[test]

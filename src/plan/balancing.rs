@@ -234,7 +234,7 @@ pub(super) fn graph(validator: &mut Validator<'_>, config: &TopologyConfig, hole
 }
 
 /// Name of the balancer to which a work or a burn delegates.
-pub(super) fn named(kind: &KindConfig) -> Option<&str> {
+pub(crate) fn named(kind: &KindConfig) -> Option<&str> {
     (kind.kind == "balancer").then(|| kind.options.get("to")?.as_str())?
 }
 

@@ -58,7 +58,7 @@ fn nodes_and_ways_in_json() {
 fn every_format_is_drawn_to_stdout_alone() {
     let place = place();
     for (format, start, more) in [
-        ("text", "lanes: 8 gophers, 8 carts, 2 piles, 2 dumps", "x 2 lane"),
+        ("text", "lanes: 8 gophers, 8 carts, 2 piles, 2 dumps", "2 lanes"),
         ("dot", "digraph \"lanes\" {\n", "subgraph \"cluster_near\""),
         ("mermaid", "---\ntitle: \"lanes\"\n---\nflowchart LR\n", "subgraph c0"),
         ("svg", "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=", "</svg>\n"),

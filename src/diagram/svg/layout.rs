@@ -3,7 +3,7 @@
 //! Columns alternate between nodes and the ways that leave them, by longest path. A line that
 //! passes a column reserves a place in it (`ColumnItem::Pass`), so that it crosses no figure.
 
-use super::super::model::Graph;
+use super::super::model::{Asker, Graph};
 use super::figure::Figure;
 
 /// Vertical gap between two figures of a column, in pixels.
@@ -24,7 +24,41 @@ pub enum ColumnItem {
     /// Index of a figure.
     Figure(usize),
     /// A line that passes this column.
-    Pass,
+    Pass(LineKind),
+}
+
+/// What a line between two figures stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// Books, or a requester's requests.
+    Way,
+    /// Requests of a crew or an incinerator.
+    Asks,
+}
+
+impl LineKind {
+    /// Class of the line.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Way => "gw-line",
+            Self::Asks => "gw-ask",
+        }
+    }
+
+    /// Class of its arrowhead.
+    pub fn head(self) -> &'static str {
+        match self {
+            Self::Way => "gw-head",
+            Self::Asks => "gw-ask-head",
+        }
+    }
+}
+
+/// A line between items of adjacent columns.
+struct Edge {
+    from: usize,
+    to: usize,
+    kind: LineKind,
 }
 
 /// Final coordinates, in pixels.
@@ -35,16 +69,16 @@ pub struct Layout {
     /// Items with their upper left corners.
     pub places: Vec<(ColumnItem, f64, f64)>,
     /// Lines, each from one point to another.
-    pub lines: Vec<[(f64, f64); 2]>,
+    pub lines: Vec<(LineKind, [(f64, f64); 2])>,
     /// Tips of arrows.
-    pub arrows: Vec<(f64, f64)>,
+    pub arrows: Vec<(LineKind, (f64, f64))>,
 }
 
 /// Items assigned to columns, and edges between items of adjacent columns.
 struct Draft {
     items: Vec<ColumnItem>,
     column: Vec<usize>,
-    edges: Vec<(usize, usize)>,
+    edges: Vec<Edge>,
     columns: Vec<Vec<usize>>,
     before: Vec<Vec<usize>>,
     behind: Vec<Vec<usize>>,
@@ -77,22 +111,34 @@ impl Draft {
         }
         for (at, way) in graph.ways.iter().enumerate() {
             let me = graph.nodes.len() + at;
-            draft.edges.push((way.from, me));
-            let mut last = me;
-            for column in draft.column[me] + 1..draft.column[way.to] {
-                let pass = draft.add(ColumnItem::Pass, column);
-                draft.edges.push((last, pass));
-                last = pass;
-            }
-            draft.edges.push((last, way.to));
+            draft.edges.push(Edge { from: way.from, to: me, kind: LineKind::Way });
+            draft.connect(me, way.to, LineKind::Way);
+        }
+        for (asker, to) in graph.asks() {
+            let from = match asker {
+                Asker::Crew(way) => graph.nodes.len() + way,
+                Asker::Incinerator(node) => node,
+            };
+            draft.connect(from, to, LineKind::Asks);
         }
         draft.before = vec![Vec::new(); draft.items.len()];
         draft.behind = vec![Vec::new(); draft.items.len()];
-        for (from, to) in &draft.edges {
+        for Edge { from, to, .. } in &draft.edges {
             draft.behind[*from].push(*to);
             draft.before[*to].push(*from);
         }
         draft
+    }
+
+    /// Adds a line, with a place in each column that it passes.
+    fn connect(&mut self, from: usize, to: usize, kind: LineKind) {
+        let mut last = from;
+        for column in self.column[from] + 1..self.column[to] {
+            let pass = self.add(ColumnItem::Pass(kind), column);
+            self.edges.push(Edge { from: last, to: pass, kind });
+            last = pass;
+        }
+        self.edges.push(Edge { from: last, to, kind });
     }
 
     fn add(&mut self, item: ColumnItem, column: usize) -> usize {
@@ -150,7 +196,7 @@ impl Draft {
     /// Number of crossing pairs of lines.
     fn crossings(&self, rank: &[usize]) -> u64 {
         let mut between: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.columns.len()];
-        for (from, to) in &self.edges {
+        for Edge { from, to, .. } in &self.edges {
             between[self.column[*from]].push((rank[*from], rank[*to]));
         }
         let mut crossings = 0;
@@ -181,7 +227,7 @@ impl Draft {
         // Extent of an item above and below the point where its lines attach.
         let reach = |item: usize| match self.items[item] {
             ColumnItem::Figure(at) => (figures[at].axis, figures[at].height - figures[at].axis),
-            ColumnItem::Pass => (PASS, PASS),
+            ColumnItem::Pass(_) => (PASS, PASS),
         };
         let y = self.levels(&reach);
         let top =
@@ -192,15 +238,15 @@ impl Draft {
 
         let wide = |item: &usize| match self.items[*item] {
             ColumnItem::Figure(at) => figures[at].width,
-            ColumnItem::Pass => 0.0,
+            ColumnItem::Pass(_) => 0.0,
         };
         let mut left = Vec::new();
         let mut x = 0.0;
         for (at, column) in self.columns.iter().enumerate() {
             let width = column.iter().map(wide).fold(0.0, f64::max);
             left.push((x, width));
-            let mut lines = self.edges.iter().filter(|(from, _)| self.column[*from] == at);
-            let level = lines.all(|(from, to)| (y[*from] - y[*to]).abs() < 1.0);
+            let mut lines = self.edges.iter().filter(|edge| self.column[edge.from] == at);
+            let level = lines.all(|edge| (y[edge.from] - y[edge.to]).abs() < 1.0);
             x += width + CHANNEL[usize::from(!level)];
         }
         let width = left.last().map_or(0.0, |(x, width)| x + width);
@@ -219,7 +265,7 @@ impl Draft {
                     let corner = x + (width - figures[at].width) / 2.0;
                     figures[at].ports.map(|port| corner + port)
                 }
-                ColumnItem::Pass => [x, x + width],
+                ColumnItem::Pass(_) => [x, x + width],
             }
         };
         for (at, item) in self.items.iter().enumerate() {
@@ -229,27 +275,29 @@ impl Draft {
                     let corner = x + (width - figures[*figure].width) / 2.0;
                     out.places.push((*item, corner, y[at] - reach(at).0 - top));
                 }
-                ColumnItem::Pass => out.lines.push(ports(at).map(|x| (x, y[at] - top))),
+                ColumnItem::Pass(kind) => {
+                    out.lines.push((*kind, ports(at).map(|x| (x, y[at] - top))));
+                }
             }
         }
-        for (from, to) in &self.edges {
+        for Edge { from, to, kind } in &self.edges {
             let (x, width) = left[self.column[*from]];
             let (start, end) = (x + width, left[self.column[*to]].0);
             let (from_y, to_y) = (y[*from] - top, y[*to] - top);
             let target = ports(*to)[0] - 3.0;
             // Level up to the end of the column; a change of height comes after it.
             if matches!(self.items[*from], ColumnItem::Figure(_)) {
-                out.lines.push([(ports(*from)[1], from_y), (start, from_y)]);
+                out.lines.push((*kind, [(ports(*from)[1], from_y), (start, from_y)]));
             }
             let arrives = matches!(self.items[*to], ColumnItem::Figure(_));
             let last = if arrives { target - 8.0 } else { end };
-            out.lines.push([(start, from_y), (end.min(last), to_y)]);
+            out.lines.push((*kind, [(start, from_y), (end.min(last), to_y)]));
             if arrives {
-                out.lines.push([(end.min(last), to_y), (last, to_y)]);
-                out.arrows.push((target, to_y));
+                out.lines.push((*kind, [(end.min(last), to_y), (last, to_y)]));
+                out.arrows.push((*kind, (target, to_y)));
             }
         }
-        out.lines.retain(|[from, to]| from != to);
+        out.lines.retain(|(_, [from, to])| from != to);
         out
     }
 

@@ -118,20 +118,20 @@ impl Page {
     }
 
     /// Draws a line, straight or curved, whose ends are horizontal.
-    pub fn connect(&mut self, x1: f64, y1: f64, x2: f64, y2: f64) {
+    pub fn connect(&mut self, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
         let middle = number((x1 + x2) / 2.0);
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(number);
         if y1 == y2 {
-            self.path("gw-line", &format!("M{x1} {y1}H{x2}"));
+            self.path(class, &format!("M{x1} {y1}H{x2}"));
         } else {
-            self.path("gw-line", &format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"));
+            self.path(class, &format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"));
         }
     }
 
     /// Draws an arrowhead that points right, with its tip at the given point.
-    pub fn arrow(&mut self, x: f64, y: f64) {
+    pub fn arrow(&mut self, class: &str, x: f64, y: f64) {
         let d = format!("M{} {}l-10 -6v12z", number(x), number(y));
-        self.path("gw-head", &d);
+        self.path(class, &d);
     }
 
     /// Draws a text on a pill-shaped label, centred at `x`.

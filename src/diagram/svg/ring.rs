@@ -269,16 +269,11 @@ fn head(way: &DiagramWay, crew: &DiagramCrew) -> Vec<(Weight, String)> {
 
 /// The carts, and the step costs that are not shown below a gopher.
 fn foot(crew: &DiagramCrew, room: f64) -> Vec<(Weight, String)> {
-    let drawn = crew.carts.min(CARTS);
-    let mut load = crew.load.clone();
-    if crew.carts > drawn {
-        load.insert_str(0, "x ");
-    }
     let alone = |step: usize| {
         let mut groups = crew.gophers.iter();
         groups.any(|group| group.does[step] && group.duties().len() == 1)
     };
-    let mut lines = vec![(Weight::Duty, shorten(&load, 44))];
+    let mut lines = vec![(Weight::Duty, shorten(&crew.load, 44))];
     let times = crew.timed(|step| !alone(step));
     let times: Vec<String> = times.iter().map(|time| shorten(time, 40)).collect();
     let rows = wrap(&times, ", ", Weight::Small.fitting(room).max(42));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::config::builder::{kind, wait};
+use crate::config::builder::{closed, kind, wait};
 use crate::config::elements::{CrewConfig, TopologyConfig};
 
 pub const ALL: &str = "load push unload return";
@@ -91,6 +91,25 @@ pub fn chain(dumps: usize) -> TopologyConfig {
         .build()
 }
 
+/// A crew and an incinerator that ask balancers, in two copies that share one of these, and clients
+/// of their own.
+pub fn asking() -> TopologyConfig {
+    TopologyConfig::builder("asking")
+        .copies("copy", 2)
+        .shared("desk")
+        .pile("inbox", |pile| pile.source(kind("generate").option("books", 400)))
+        .dump("middle", |dump| dump)
+        .incinerator("furnace", |fire| fire.burn(kind("balancer").option("to", "burners")))
+        .crew("near", "inbox", "middle", |crew| {
+            crew.gophers(3, ALL).carts(3).work("sha256").work(kind("balancer").option("to", "desk"))
+        })
+        .crew("far", "middle", "furnace", |crew| crew.gophers(2, ALL).carts(4))
+        .balancer("burners", "sleep", |desk| desk.workers(4).concurrency(2))
+        .balancer("desk", "sleep", |desk| desk.workers(10))
+        .requester("crowd", "desk", closed(100).requests(2000), |crowd| crowd)
+        .build()
+}
+
 /// Text that would break out of its quotes in at least one format if it were not escaped.
 pub const HOSTILE: &str =
     "a\"b'c<d>&amp;\\ ]]> --> `|#quot;{}()[x]\n%%\r\u{1}\u{202e}\u{1f4da}汉字 end";
@@ -129,8 +148,8 @@ fn crew() -> impl Strategy<Value = CrewConfig> {
 }
 
 prop_compose! {
-    /// Generates chains with forks, joins, relays, copies and shared nodes: before copying, at most
-    /// 13 nodes and 15 ways.
+    /// Generates chains with forks, joins, relays, copies, shared nodes, and balancers that crews,
+    /// incinerators and requesters ask: before copying, at most 19 nodes and 18 ways.
     pub fn any_design()(
         piles in prop::collection::vec(("[a-z][a-z0-9_]{0,18}", any::<bool>()), 1..4),
         dumps in prop::collection::vec((0u64..5_000_000, any::<bool>()), 0..8),
@@ -139,6 +158,8 @@ prop_compose! {
             (any::<[prop::sample::Index; 2]>(), crew(), 0u8..8, 0u32..4), 1..16
         ),
         lanes in 0u32..4,
+        desks in prop::collection::vec((1u32..30, 0u32..200, any::<bool>()), 0..4),
+        asks in prop::collection::vec(prop::option::of(any::<prop::sample::Index>()), 20),
     ) -> TopologyConfig {
         let mut design = TopologyConfig::builder("any");
         if lanes > 0 {
@@ -159,10 +180,25 @@ prop_compose! {
             if *shared { design = design.shared(&name); }
             nodes.push(name);
         }
+        let asked = |at: usize| {
+            let desk = asks[at].filter(|_| !desks.is_empty())?.index(desks.len());
+            Some(kind("balancer").option("to", format!("desk{desk}")))
+        };
+        for (at, (workers, clients, shared)) in desks.iter().enumerate() {
+            let name = format!("desk{at}");
+            design = design.balancer(&name, "sleep", |desk| desk.workers(*workers));
+            if *shared { design = design.shared(&name); }
+            if *clients > 0 {
+                design = design.requester(&format!("crowd{at}"), &name, closed(*clients), |it| it);
+            }
+        }
         let sources = nodes.len();
         for (at, name) in fires.iter().enumerate() {
             let name = format!("{name}{at}");
-            design = design.incinerator(&name, |fire| fire);
+            design = design.incinerator(&name, |fire| match asked(at) {
+                Some(burn) => fire.burn(burn),
+                None => fire,
+            });
             nodes.push(name);
         }
         for (at, ([from, to], crew, relay, racks)) in ways.into_iter().enumerate() {
@@ -174,7 +210,8 @@ prop_compose! {
                 design.relay(&name, &nodes[from], &nodes[to])
             } else {
                 design.crew(&name, &nodes[from], &nodes[to], |ends| {
-                    let crew = CrewConfig { from: ends.from, to: ends.to, ..crew };
+                    let mut crew = CrewConfig { from: ends.from, to: ends.to, ..crew };
+                    crew.work.extend(asked(at + 3));
                     if racks > 1 { crew.copies("rack", racks) } else { crew }
                 })
             };

@@ -31,6 +31,8 @@ struct Seen {
     texts: Vec<DrawnItem>,
     shapes: Vec<DrawnItem>,
     panels: Vec<DrawnItem>,
+    /// The grounds of workers. They lie in the panel of a shared balancer.
+    teams: Vec<DrawnItem>,
     /// Sampled points of each line between figures.
     lines: Vec<Vec<(f64, f64)>>,
 }
@@ -73,6 +75,8 @@ impl Seen {
                         "#gw-full" | "#gw-empty" => [1.0, 2.0, 48.0, 33.0],
                         "#gw-pile" | "#gw-incinerator" => [1.0, 2.0, 130.0, 92.0],
                         "#gw-dump" => [14.0, 26.0, 104.0, 66.0],
+                        "#gw-requester" => [47.0, 43.0, 38.0, 46.0],
+                        "#gw-balancer" => [12.0, 31.0, 108.0, 57.0],
                         "#gw-belt" => [2.0, 12.0, 146.0, 43.0],
                         other => panic!("a shape {other}"),
                     };
@@ -80,12 +84,16 @@ impl Seen {
                     seen.shapes.push(DrawnItem { sides, what: id.to_owned() });
                 }
                 "rect" if class == "gw-page" => seen.page = [number("width"), number("height")],
+                "rect" if class == "gw-team" => {
+                    let sides = [x, y, x + number("width"), y + number("height")];
+                    seen.teams.push(DrawnItem { sides, what: class.to_owned() });
+                }
                 "rect" if class == "gw-panel" || class == "gw-meet" => {
                     let sides =
                         [x + 1.0, y + 1.0, x + number("width") - 1.0, y + number("height") - 1.0];
                     seen.panels.push(DrawnItem { sides, what: class.to_owned() });
                 }
-                "path" if class == "gw-line" => {
+                "path" if class == "gw-line" || class == "gw-ask" => {
                     seen.lines.push(points(node.attribute("d").unwrap()))
                 }
                 _ => {}
@@ -97,7 +105,7 @@ impl Seen {
     /// Everything that overlaps or lies outside the page.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let everything = [&self.texts, &self.shapes, &self.panels];
+        let everything = [&self.texts, &self.shapes, &self.panels, &self.teams];
         for place in everything.into_iter().flatten() {
             let [left, top, right, bottom] = place.sides;
             if left < 0.0 || top < 0.0 || right > self.page[0] || bottom > self.page[1] {
@@ -105,7 +113,7 @@ impl Seen {
             }
         }
         let solid: Vec<&DrawnItem> = self.texts.iter().chain(&self.shapes).collect();
-        for group in [solid, self.panels.iter().collect()] {
+        for group in [solid, self.panels.iter().collect(), self.teams.iter().collect()] {
             for (at, one) in group.iter().enumerate() {
                 for other in &group[at + 1..] {
                     if one.meets(other) {
@@ -152,7 +160,9 @@ fn faults(config: &TopologyConfig) -> Vec<String> {
 
 #[test]
 fn nothing_overlaps_in_the_designs_of_the_document() {
-    for config in [one_gopher(), four_gophers(), lanes(), shared(), relay(), chain(9), hostile()] {
+    for config in
+        [one_gopher(), four_gophers(), lanes(), shared(), relay(), chain(9), hostile(), asking()]
+    {
         assert_eq!(faults(&config), [""; 0], "{}", config.name);
     }
 }

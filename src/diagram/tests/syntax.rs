@@ -55,8 +55,15 @@ fn dot(drawn: &str) -> Result<Vec<String>, String> {
             || line.starts_with("subgraph TEXT {")
             || line.starts_with("node [") && line.ends_with("];")
             || line.starts_with("edge [") && line.ends_with("];")
-            || ["rankdir=LR;", "labelloc=t;", "label=TEXT;", "fontname=TEXT;", "style=rounded;"]
-                .contains(&line)
+            || [
+                "rankdir=LR;",
+                "compound=true;",
+                "labelloc=t;",
+                "label=TEXT;",
+                "fontname=TEXT;",
+                "style=rounded;",
+            ]
+            .contains(&line)
             || line.starts_with("TEXT [") && line.ends_with("label=TEXT];")
             || line.starts_with("TEXT -> TEXT") && line.ends_with(';');
         let words = line.replace("TEXT", "");
@@ -97,7 +104,8 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
             .filter(|_| !line.contains('"'))
         {
             for end in std::iter::once(from).chain(to.split("==>")) {
-                let end = end.trim().trim_start_matches("|load| ").trim_start_matches("|unload| ");
+                let words = ["|load| ", "|unload| ", "|asks| "].into_iter();
+                let end = words.fold(end.trim(), |end, word| end.trim_start_matches(word));
                 used.push(id(end)?);
             }
         } else {
@@ -108,6 +116,7 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
                 ("[/\"", "\"\\]"),
                 ("[/\"", "\"/]"),
                 ("[(\"", "\")]"),
+                ("([\"", "\"])"),
                 ("{{\"", "\"}}"),
                 ("[[\"", "\"]]"),
                 ("[\"", "\"]"),

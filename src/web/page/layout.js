@@ -23,6 +23,12 @@ export function layout(drawing) {
     to.before.push(item);
     items.set(way.name, item);
   }
+  for (const { from, to } of drawing.asks) {
+    const [asker, balancer] = [items.get(from), items.get(to)];
+    if (!asker || !balancer) continue;
+    asker.behind.push(balancer);
+    balancer.before.push(asker);
+  }
   const ranks = [];
   for (const item of items.values()) (ranks[item.rank] ??= []).push(item);
   const columns = ranks.filter(Boolean);

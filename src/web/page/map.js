@@ -35,7 +35,8 @@ export class LiveMap {
     for (const edge of this.place.edges) {
       edge.curve = curve(edge);
       const [x1, y1, ...rest] = edge.curve;
-      edge.path = draw("path", { class: "edge", d: `M${x1} ${y1}C${rest.join(" ")}` });
+      const asks = edge.to.kind === "balancer" && edge.from.kind !== "requests";
+      edge.path = draw("path", { class: asks ? "edge asks" : "edge", d: `M${x1} ${y1}C${rest.join(" ")}` });
       edges.append(edge.path);
     }
     const boxes = draw("g");
