@@ -94,7 +94,7 @@ pub struct Letter {
     /// The crew or incinerator where it failed, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Its id in the run of its last death, or in the store if the pile is durable.
+    /// The book's id in the run of its last death, or in the store if the pile is durable.
     pub id: u64,
     /// Reason of its last death.
     pub reason: String,
@@ -112,8 +112,8 @@ pub struct Letter {
     /// Time of its last death, in UTC as in RFC 3339; empty in letters of old versions.
     #[serde(default)]
     pub last: String,
-    /// Its key outside the process at its first death, if it has no header `key`; empty in letters
-    /// of old versions.
+    /// The book's key (see [`crate::catalog::names::key_of`]) at its first death, unless it has a
+    /// header `key`; empty in letters of old versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
     headers: Vec<(String, Blob)>,
@@ -159,14 +159,14 @@ impl Letter {
         Ok(Book { id: BookId::UNASSIGNED, headers, body })
     }
 
-    /// Its key outside the process; empty in letters of old versions.
+    /// The book's key, which is unique across runs; empty in letters of old versions.
     pub fn key(&self) -> String {
         let header = self.headers.iter().find(|(name, _)| name == header::KEY);
         let header = header.and_then(|(_, blob)| blob.bytes().ok());
         header.map_or_else(|| self.key.clone(), |key| String::from_utf8_lossy(&key).into_owned())
     }
 
-    /// Its name header, else its id; safe to print.
+    /// The book's header `name`, else its id; safe to print.
     pub fn title(&self) -> String {
         let name = self.headers.iter().find(|(name, _)| name == "name");
         match name.and_then(|(_, blob)| blob.bytes().ok()) {

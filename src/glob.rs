@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Most alternatives that the braces of one pattern expand to.
+/// Maximum number of alternatives that the braces of one pattern expand to.
 const MOST_ALTERNATIVES: usize = 1_000;
 
 /// A valid pattern.

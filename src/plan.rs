@@ -60,7 +60,7 @@ pub struct Plan {
     pub balancers: Vec<BalancerPlan>,
     /// Requesters, sorted by name.
     pub requesters: Vec<RequesterPlan>,
-    /// Where piles are kept; `None` for in memory.
+    /// Store of the durable piles; `None` if all piles are in memory.
     pub store: Option<StoreConfig>,
     /// The server for operators; `None` for none.
     pub operations: Option<OperationsConfig>,
@@ -166,9 +166,9 @@ pub struct PilePlan {
     pub reads: Vec<PathBuf>,
     /// Files and folders that the source would write.
     pub writes: Vec<PathBuf>,
-    /// Most books and bytes that it holds.
+    /// Maximum number of books and bytes that it holds.
     pub capacity: Capacity,
-    /// Most concurrent loads and unloads.
+    /// Maximum number of concurrent loads and unloads.
     pub exclusive: Exclusive,
     /// Attempts after which a book becomes a dead letter (>= 1).
     pub max_attempts: u32,
@@ -187,7 +187,7 @@ pub struct IncineratorPlan {
     pub reads: Vec<PathBuf>,
     /// Files and folders that the burn would write.
     pub writes: Vec<PathBuf>,
-    /// Most concurrent loads and unloads.
+    /// Maximum number of concurrent loads and unloads.
     pub exclusive: Exclusive,
     /// Balancer whose workers burn the books instead, as an index into [`Plan::balancers`].
     pub ask: Option<usize>,
@@ -217,9 +217,9 @@ pub struct CrewPlan {
     pub gophers: Vec<Duties>,
     /// Number of carts (>= 1).
     pub carts: u32,
-    /// Most books in a cart (>= 1).
+    /// Maximum number of books in a cart (>= 1).
     pub cart_books: usize,
-    /// Most bytes in a cart; `None` for no limit.
+    /// Maximum number of bytes in a cart; `None` for no limit.
     pub cart_bytes: Option<u64>,
     /// Creates the work of one gopher; `None` if books are not transformed, or by `ask`.
     pub work: Option<WorkFactory>,
@@ -242,13 +242,14 @@ pub struct BalancerPlan {
     pub policy: LoadPolicy,
     /// Number of workers that receive each request: one, several, or a hedge after a delay.
     pub spread: Spread,
-    /// Most queued requests, at the balancer and its workers together; `None` for no limit.
+    /// Maximum number of queued requests, at the balancer and its workers together; `None` for no
+    /// limit.
     pub queue: Option<u32>,
     /// What happens to a request when the queue is full.
     pub full: WhenFull,
     /// True if a request may be executed again after the death of its worker.
     pub idempotent: bool,
-    /// Most attempts of a request if it is idempotent (>= 1).
+    /// Maximum number of attempts of a request if it is idempotent (>= 1).
     pub max_attempts: u32,
     /// Deadlines, load shedding, retry budget, slow start and ejection of workers.
     pub resilience: Resilience,
@@ -298,7 +299,7 @@ pub struct ExecutionPlan {
     pub seed: u64,
     /// Folder for bodies of books that are too large for memory.
     pub scratch: PathBuf,
-    /// Most time for a drain; `None` for no limit.
+    /// Longest time for a drain; `None` for no limit.
     pub drain_deadline: Option<Duration>,
 }
 

@@ -268,5 +268,6 @@ pub const PROMISES: gopherworks_pipeline::Promises = gopherworks_pipeline::Promi
 /// How long an early end waits for books and carts in flight, and then for sinks and sources.
 const HOMECOMING: Duration = Duration::from_secs(5);
 
-/// The same after the deadline of a drain, which all waits together exceed by less than a second.
+/// `HOMECOMING` after the deadline of a drain: all waits together exceed the deadline by less than
+/// a second.
 const HOMECOMING_LATE: Duration = Duration::from_millis(250);

@@ -115,7 +115,7 @@ pub struct Measure {
     pub calm_per_s: Option<f64>,
 }
 
-/// Most suspects in a verdict.
+/// Maximum number of suspects in a verdict.
 pub const SUSPECTS: usize = 10;
 
 /// Judges a run.

@@ -24,10 +24,11 @@ use snippet::render;
 /// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// Most diagnostics that are rendered, so that a broken file does not flood the terminal.
+/// Maximum number of diagnostics that are rendered, so that a broken file does not flood the
+/// terminal.
 const SHOWN: usize = 100;
 
-/// Most diagnostics in JSON.
+/// Maximum number of diagnostics in JSON.
 const LISTED: usize = 1000;
 
 /// A file that was read, kept to show its lines.

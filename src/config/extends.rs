@@ -11,7 +11,7 @@ use super::interpolate::Environment;
 use super::layers::{Provenances, empty, extend, file, take};
 use super::suggestions::nearest;
 
-/// Most files in a chain.
+/// Maximum number of files in a chain.
 const DEEPEST: usize = 16;
 
 /// Where the paths of a config start that is in no folder.

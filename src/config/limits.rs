@@ -5,58 +5,61 @@ use std::time::Duration;
 
 use super::units;
 
-/// Most gophers in a crew.
+/// Maximum number of gophers in a crew.
 pub(crate) const MOST_GOPHERS: usize = 100_000;
 
-/// Most copies of one node.
+/// Maximum number of copies of one node.
 pub(crate) const MOST_COPIES: u64 = 10_000;
 
-/// Most actors of a topology: gophers, workers, and one for each other node.
+/// Maximum number of actors of a topology: gophers, workers, and one for each other node.
 pub(crate) const MOST_ACTORS: u64 = 200_000;
 
-/// Most requests that the workers of one balancer run at a time.
+/// Maximum number of requests that the workers of one balancer run at a time.
 pub(crate) const MOST_PLACES: u32 = 100_000;
 
-/// Most requests that the workers of all balancers run at a time.
+/// Maximum number of requests that the workers of all balancers run at a time.
 pub(crate) const MOST_PLACES_IN_ALL: u64 = 1_000_000;
 
-/// Most headers of a request over HTTP: the parser refuses more.
+/// Maximum number of headers of a request over HTTP: the parser refuses more.
 pub(crate) const MOST_HEADERS: u32 = 96;
 
-/// Most carts of one crew. Their memory is allocated at the start.
+/// Maximum number of carts of one crew. Their memory is allocated at the start.
 pub(crate) const MOST_CARTS: u32 = 1_000_000;
 
-/// Most carts of all crews and their copies.
+/// Maximum number of carts of all crews and their copies.
 pub(crate) const MOST_CARTS_IN_ALL: u64 = 10_000_000;
 
-/// Most clients of one closed load, and of all. Their memory is allocated at the start.
+/// Maximum number of clients of one closed load, and of all. Their memory is allocated at the
+/// start.
 pub(crate) const MOST_CLIENTS: u32 = 1_000_000;
 
-/// Most books in a pile, a cart or a relay.
+/// Maximum number of books in a pile, a cart or a relay.
 pub(crate) const MOST_BOOKS: u64 = 1_000_000_000_000;
 
-/// Most requests of a requester.
+/// Maximum number of requests of a requester.
 pub(crate) const MOST_REQUESTS: u64 = 1_000_000_000_000_000;
 
-/// Most requests of a batch, which are queued at the start.
+/// Maximum number of requests of a batch, which are queued at the start.
 pub(crate) const MOST_IN_BATCH: u64 = 1_000_000_000;
 
 /// Longest queue of a balancer; a longer one is `"unbounded"`.
 pub(crate) const MOST_WAITING: u32 = 1_000_000_000;
 
-/// Most slots of an `exclusive`.
+/// Maximum number of slots of an `exclusive`.
 pub(crate) const MOST_SLOTS: u32 = 1_000_000;
 
-/// Most attempts of a book or a request, failures to count, and queued requests per place.
+/// Maximum number of attempts of a book or a request, failures to count, and queued requests per
+/// place.
 pub(crate) const MOST_TIMES: u32 = 1_000_000;
 
-/// Most distinct keys of requests.
+/// Maximum number of distinct keys of requests.
 pub(crate) const MOST_KEYS: u32 = 1_000_000_000;
 
-/// Most cores: arbiters, and threads of the blocking pool.
+/// Maximum number of cores: arbiters, and threads of the blocking pool.
 pub(crate) const MOST_CORES: u32 = 1024;
 
-/// Most connections of a requester that serves HTTP: each takes a file descriptor and some 20 KiB.
+/// Maximum number of connections of a requester that serves HTTP: each takes a file descriptor and
+/// some 20 KiB.
 pub(crate) const MOST_CONNECTIONS: u32 = 1_000_000;
 
 /// Largest body of a request over HTTP, which is kept in memory: 1 GiB.
@@ -68,7 +71,7 @@ pub(crate) const MOST_RATE: f64 = 1e9;
 /// Largest factor: of a utilisation, a width, a bound, a budget.
 pub(crate) const LARGEST_FACTOR: f64 = 1e9;
 
-/// Most faults of a mix.
+/// Maximum number of faults of a mix.
 pub(crate) const MOST_MIXED: u32 = 1_000;
 
 /// Longest duration, 100 years.

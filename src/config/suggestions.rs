@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-/// Most words compared in one check, to bound its time. Fewer in tests, so that files of hundreds
-/// of entries show how the time grows.
+/// Maximum number of words compared in one check, to bound its time. Fewer in tests, so that files
+/// of hundreds of entries show how the time grows.
 const COMPARED: usize = if cfg!(test) { 2000 } else { 200_000 };
 
 /// Longest word for which there is a suggestion, in bytes.

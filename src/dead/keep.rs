@@ -22,7 +22,7 @@ const MOST_FILES: u32 = 9;
 /// book are merged only when they are listed.
 const MOST_JOINED: u64 = 256 << 20;
 
-/// Most bytes of letters and bodies in a file.
+/// Maximum number of bytes of letters and bodies in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(pub Option<u64>);
 

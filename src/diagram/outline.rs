@@ -14,7 +14,7 @@ pub struct Outline {
     pub totals: String,
     /// Nodes, by role and then by name.
     pub nodes: Vec<OutlineNode>,
-    /// What carries books or requests from one node to another, upstream first.
+    /// Crews, relays and request paths from one node to another, upstream first.
     pub ways: Vec<OutlineWay>,
     /// Crews and incinerators that make requests of books.
     pub asks: Vec<OutlineAsk>,
@@ -36,14 +36,14 @@ pub struct OutlineNode {
     pub name: String,
     /// `pile`, `dump`, `incinerator`, `requester` or `balancer`.
     pub kind: &'static str,
-    /// What is written below the name.
+    /// Text below the name.
     pub notes: Vec<String>,
     /// `2 lanes`, if it stands for several copies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<String>,
     /// True if copies share it.
     pub shared: bool,
-    /// Length of the longest path that leads to it.
+    /// Length of the longest path that leads to the node.
     pub layer: usize,
 }
 
@@ -58,7 +58,7 @@ pub struct OutlineWay {
     pub from: String,
     /// Name of the node where it ends.
     pub to: String,
-    /// What is written beside it: gophers and their duties, carts, works, times.
+    /// Text beside the way: gophers and their duties, carts, works, times.
     pub notes: Vec<String>,
     /// `2 lanes`, if it stands for several copies.
     #[serde(skip_serializing_if = "Option::is_none")]

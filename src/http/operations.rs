@@ -13,15 +13,15 @@ use crate::config::elements::{HttpConfig, OperationsConfig};
 use crate::topology::TopologyLink;
 use crate::web::{Hosts, Operations, ServerCounts};
 
-/// Most open connections.
+/// Maximum number of open connections.
 const CONNECTIONS: u32 = 512;
-/// Most bytes of a request's body.
+/// Largest body of a request, in bytes.
 const BODY: u64 = 64 << 10;
-/// Most time for open requests to end after the run.
+/// Longest time for open requests to end after the run.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-/// Most time for the server's thread to close its connections after that.
+/// Longest time for the server's thread to close its connections after that.
 const LATEST: Duration = Duration::from_millis(900);
-/// How often states are looked at between two snapshots.
+/// Number of samples of node states between two snapshots.
 const LOOKS: u32 = 4;
 
 /// A bound socket and the settings of the server.
@@ -83,7 +83,7 @@ impl OperationsServer {
     }
 }
 
-/// Looks at states that no counter keeps, as long as the topology lives.
+/// Samples the node states that no counter records, until the topology is dropped.
 async fn look(topology: Arc<TopologyLink>, pause: Duration) {
     let clock = Clock::real();
     while let Some(running) = topology.get() {

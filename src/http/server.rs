@@ -31,7 +31,7 @@ pub(super) struct Limits {
     pub(super) read: Duration,
     /// For a stall while a response is read.
     pub(super) write: Duration,
-    /// Least rate of bodies and responses, in bytes per second.
+    /// Minimum rate of bodies and responses, in bytes per second.
     pub(super) rate: u64,
     /// For the pause between two requests.
     pub(super) keep_alive: Duration,

@@ -23,7 +23,7 @@ use super::server::ServerState;
 use crate::config::elements::HttpConfig;
 use crate::web::Streamed;
 
-/// What every request passes.
+/// The checks and counts that every request passes through.
 pub(super) struct Entrance {
     pub(super) gate: RequestGate,
     pub(super) shared: Arc<ServerState>,

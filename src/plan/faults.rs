@@ -37,7 +37,7 @@ pub enum FaultPlanWhat {
     Mix {
         /// Name of the fault in the config.
         name: Arc<str>,
-        /// Most faults in a mix (>= 1).
+        /// Maximum number of faults in a mix (>= 1).
         most: u32,
         /// Actors that may be hit.
         parts: Vec<FaultTarget>,

@@ -22,7 +22,7 @@ pub(super) struct CrewOrRelay<'a> {
     pub name: &'a str,
     pub from: &'a str,
     pub to: &'a str,
-    /// Most books at once; `None` if unknown.
+    /// Maximum number of books at once; `None` if unknown.
     books: Option<u64>,
     bytes: Option<u64>,
 }

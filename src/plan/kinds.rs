@@ -19,7 +19,8 @@ use crate::glob::Glob;
 /// Option that lists paths a source must not read.
 const LEAVE_OUT: &str = "leave_out";
 
-/// Most errors reported for the options of one kind. Each requires parsing all options again.
+/// Maximum number of errors reported for the options of one kind. Each requires parsing all options
+/// again.
 const MISTAKES: usize = 50;
 
 /// Resolved kinds by the name of their node. A kind with an error has no entry.

@@ -4,7 +4,7 @@ use super::{Validator, servers};
 use crate::config::Code;
 use crate::config::elements::TopologyConfig;
 
-/// Fewest characters of a token.
+/// Minimum number of characters of a token.
 const SHORTEST_TOKEN: usize = 16;
 
 pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {

@@ -1,15 +1,15 @@
-//! Pure: how old the first book of a pile is, without a time in any book.
+//! Pure: the age of the first book of a pile, without a time stored in any book.
 //!
-//! Books have positions in their pile, which grow. From time to time the next position is marked;
-//! the first mark beyond a position tells when its book was there at the latest.
+//! Books have increasing positions in their pile. A mark is the next position with the present
+//! time; the first mark beyond a book's position is a time by which the book had arrived.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use gopherworks_supervision::clock::Time;
 
-/// Most marks kept. Beyond, every second one is dropped, so that an age is off by at most a
-/// hundredth, or by the pause between two marks.
+/// Maximum number of marks kept. Beyond it every second mark is dropped, so the error of an age is
+/// at most a hundredth of it, or the pause between two marks.
 const MOST: usize = 256;
 
 /// Marks of one pile.
@@ -41,7 +41,7 @@ impl Ages {
         }
     }
 
-    /// Least age of the first book.
+    /// Minimum age of the first book.
     pub(super) fn oldest(&self, now: Time) -> Option<Duration> {
         self.marks.front().map(|(since, _)| now - *since)
     }

@@ -43,7 +43,7 @@ pub trait DeadSink: Send + Sync + 'static {
     }
 }
 
-/// Most dead letters kept in memory, with or without a sink; older ones are dropped.
+/// Maximum number of dead letters kept in memory, with or without a sink; older ones are dropped.
 const KEPT: usize = 1_000;
 
 /// The last dead letters of a run.

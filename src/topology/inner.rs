@@ -65,7 +65,7 @@ pub(super) struct Inner {
     pub(super) started: Time,
     pub(super) stopwatch: Stopwatch,
     pub(super) plan: Arc<Plan>,
-    /// What was seen of the states that no counter keeps.
+    /// Samples of the states that no counter records.
     pub(super) looks: Mutex<Looks>,
     time_scale: f64,
     /// Computed for the first report: a large design takes a moment.

@@ -1,5 +1,5 @@
-//! States that no counter keeps are looked at from time to time: where carts wait, and which
-//! positions piles have reached. Books and carts pay nothing for it.
+//! Samples states that no counter records: where carts wait, and which positions piles have
+//! reached. Sampling adds no work to the path of books and carts.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -12,28 +12,28 @@ use super::ages::Ages;
 use super::inner::{Inner, RunningCrew};
 use super::running::RunningTopology;
 
-/// What was seen so far.
+/// The samples so far.
 #[derive(Default)]
 pub(super) struct Looks {
     last: Option<Time>,
-    /// By pile.
+    /// By pile: marks that date its books.
     ages: Vec<Ages>,
-    /// By crew.
+    /// By crew: waiting times of its carts.
     waits: Vec<Waits>,
     /// Books that had passed each node, in the order of [`RunningTopology::nodes`], at two times at
     /// least a second apart.
     passed: VecDeque<(Time, Vec<u64>)>,
 }
 
-/// Least time over which a rate is taken.
+/// Shortest time over which a rate is taken.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
-/// Time that a crew's carts have waited, each second in proportion to the carts that waited.
+/// Waiting times of a crew's carts: each second counts by the share of carts that waited in it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Waits {
-    /// Empty, for books.
+    /// Time that empty carts have waited for books.
     pub(super) idle: Duration,
-    /// Loaded, for space or for the incinerator.
+    /// Time that loaded carts have waited for space or for the incinerator.
     pub(super) blocked: Duration,
 }
 
@@ -59,8 +59,8 @@ impl Looks {
         self.ages.get(pile)?.oldest(self.last?)
     }
 
-    /// Books that have passed each node a second, over the last one or two seconds if it was looked
-    /// at in time. `passed` are those until now.
+    /// Books per second that pass each node, over the last one or two seconds, or since the last
+    /// sample if that is older. `passed` is the totals until now.
     pub(super) fn rates(&mut self, started: Time, passed: Vec<u64>) -> Vec<f64> {
         let now = self.last.unwrap_or(started);
         let zero = vec![0; passed.len()];
@@ -99,7 +99,7 @@ fn waiting(crew: &RunningCrew) -> (usize, usize) {
 }
 
 impl RunningTopology {
-    /// Looks now. What was seen is read by [`RunningTopology::nodes`], which looks as well.
+    /// Takes a sample now. [`RunningTopology::nodes`] also takes one, and reads them all.
     #[cfg(feature = "http")]
     pub(crate) fn look(&self) {
         self.looked(|_| ());

@@ -24,13 +24,13 @@ pub struct NodeStatus {
     /// `running`; `paused` while its sink is unavailable; `down` while its actor is being
     /// restarted; `closed` once no more books or requests can come.
     pub state: &'static str,
-    /// Why it is paused.
+    /// Why the node is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
     /// Books that passed through, or requests answered.
     pub books: u64,
-    /// Books per second over the last one or two seconds; if the state was not looked at in
-    /// between, over the time since then.
+    /// Books per second over the last one or two seconds, or since the last sample if that is
+    /// older.
     pub per_s: f64,
     /// Carts that passed through.
     pub carts: u64,
@@ -40,17 +40,16 @@ pub struct NodeStatus {
     pub restarts: u64,
     /// Seconds spent in steps, works and burns; for a crew, the mean of its gophers.
     pub busy_s: f64,
-    /// For a crew: seconds that its carts have waited for books, each in proportion to the carts
-    /// that waited. Sampled.
+    /// For a crew: seconds that its carts have waited for books, as a mean over its carts. Sampled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_s: Option<f64>,
-    /// For a crew: seconds that its loaded carts have waited for space or for the incinerator.
-    /// Sampled.
+    /// For a crew: seconds that its loaded carts have waited for space or for the incinerator, as a
+    /// mean over its carts. Sampled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_s: Option<f64>,
     /// Failed attempts at this node.
     pub failed: u64,
-    /// Those without another attempt: dead letters, and requests that failed or were refused.
+    /// Failures without another attempt: dead letters, and requests that failed or were refused.
     pub dead: u64,
     /// The failure that happened last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,11 +77,11 @@ pub struct PileStatus {
     pub leased: usize,
     /// Books that are in the store only.
     pub stored: usize,
-    /// Least age of the first book that may be leased, in seconds. Sampled.
+    /// Minimum age of the first book that may be leased, in seconds. Sampled.
     pub oldest_s: Option<f64>,
-    /// Most books that are ready at once; `None` for any number.
+    /// Maximum number of books that are ready at once; `None` for any number.
     pub capacity: Option<u64>,
-    /// Books survive the process.
+    /// True if the books survive the process.
     pub durable: bool,
     /// Carts that wait here for books.
     pub carts_for_books: usize,
@@ -100,7 +99,7 @@ pub struct LastFailure {
     pub first: String,
     /// Attempts that failed for this reason.
     pub count: u64,
-    /// When it happened, in seconds since the start.
+    /// When the failure happened, in seconds since the start.
     pub at_s: f64,
 }
 
@@ -112,7 +111,7 @@ struct Failed {
     last: Option<LastFailure>,
 }
 
-/// What rows are made of.
+/// Figures by node name from which rows are made.
 struct Rows {
     restarts: BTreeMap<Arc<str>, u64>,
     failures: BTreeMap<String, Failed>,
@@ -124,7 +123,7 @@ impl Rows {
         self.restarts.get(name).copied().unwrap_or(0)
     }
 
-    /// Adds a row, with what is known by its name.
+    /// Adds a row, completed with the figures of its name.
     fn add(&mut self, row: NodeStatus) {
         let Failed { failed, dead, last } = self.failures.remove(&row.name).unwrap_or_default();
         let restarts = self.restarts(&row.name) + row.restarts;
@@ -297,7 +296,7 @@ impl RunningTopology {
         let inner = self.inner();
         let mut failures: BTreeMap<String, Failed> = BTreeMap::new();
         for reason in inner.context.reasons.all() {
-            // Those of a source are shown at its pile.
+            // Failures of a source are shown at its pile.
             let node = reason.node.trim_end_matches(".source").to_owned();
             let of = failures.entry(node).or_default();
             of.failed += reason.count;

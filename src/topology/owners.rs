@@ -1,5 +1,5 @@
-//! Owners of the sources in a shared store: one task a source takes the ownership, renews it, and
-//! gives it up at the end of the source or of the run.
+//! Ownership of sources in a shared store: one task per source takes the ownership, renews it, and
+//! releases it at the end of the source or of the run.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use gopherworks_supervision::clock::Time;
 
 use super::inner::Inner;
 
-/// Pause between two looks at an owned source.
+/// Pause between two checks of an owned source.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Longest pause before a source that another process owns is asked for again.
+/// Longest pause before the next attempt to own a source that another process owns.
 const LATER: Duration = Duration::from_secs(1);
 
 /// Starts the tasks for sources that other processes could read.
@@ -33,7 +33,8 @@ struct Owner {
     backend: Arc<dyn Backend>,
     lease: Duration,
     shares: u32,
-    /// Token of each share, and when the ownership is renewed, if this process has it.
+    /// Token of each share, and when the ownership is renewed; `None` while this process does not
+    /// own the source.
     held: Option<(Vec<u64>, Time)>,
 }
 
@@ -53,7 +54,8 @@ impl Owner {
         }
     }
 
-    /// Does what is due; returns the pause before the next step, `None` after the last one.
+    /// Takes, renews or releases the ownership as due; returns the pause before the next step,
+    /// `None` after the last one.
     async fn step(
         &mut self,
         feeder: &Arc<FeederCore>,
@@ -63,7 +65,7 @@ impl Owner {
             if self.held.is_some() && !context.custody.flush().await {
                 return None;
             }
-            // The store may have refused the last books: then it is to be read again.
+            // If the store has refused the last books, the source has to be read again.
             if feeder.is_exhausted() {
                 let ended = feeder.is_owned() && feeder.was_read_to_end();
                 self.leave(feeder, ended).await;
@@ -71,7 +73,7 @@ impl Owner {
             }
         }
         if self.held.is_some() && !feeder.is_owned() {
-            // What is on its way to the store with the former tokens must not be stored.
+            // The store must refuse books that are on their way with the former tokens.
             self.leave(feeder, false).await;
         }
         let now = context.clock.now();
@@ -104,7 +106,7 @@ impl Owner {
         Some(LOOK)
     }
 
-    /// Takes all shares, each with a new token, and reads on where the store says.
+    /// Takes all shares, each with a new token, and continues at the stored position.
     async fn take(
         &mut self,
         feeder: &Arc<FeederCore>,
@@ -154,7 +156,7 @@ impl Owner {
         }
     }
 
-    /// Gives up all shares, so that another process may take them at once.
+    /// Releases all shares, so that another process may take them at once.
     async fn leave(&mut self, feeder: &FeederCore, ended: bool) {
         let (tokens, _) = self.held.take().unwrap_or_default();
         for (share, token) in (0..).zip(tokens) {

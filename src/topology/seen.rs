@@ -1,4 +1,4 @@
-//! What operators see of a running topology: its drawing, its books, and its last events.
+//! Reads a running topology for the JSON API: its drawing, its books, and its last events.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::report::{ReasonReport, StoreAccount};
 /// A book on a pile.
 pub(crate) struct SeenOnPile {
     pub(crate) seen: SeenBook,
-    /// Name of the node that has leased it, if that can be lost.
+    /// Name of the gopher or incinerator that has leased the book; `None` while its cart waits.
     pub(crate) holder: Option<String>,
-    /// Time until it may be leased again.
+    /// Time until a delayed book may be leased again.
     pub(crate) due: Option<Duration>,
 }
 

@@ -162,7 +162,7 @@ fn loads(plan: &Plan) -> Vec<usize> {
     (0..plan.piles.len()).map(load).collect()
 }
 
-/// How long books and sources are held for a process that does not answer.
+/// Lease time of books and sources: how long they are held for a process that has stopped.
 pub(super) fn lease(plan: &Plan) -> Duration {
     match plan.store {
         Some(StoreConfig::Postgres { lease, .. } | StoreConfig::Jetstream { lease, .. }) => lease,
@@ -297,7 +297,7 @@ pub(super) fn found(plan: &Plan, opened: &Opened) -> FoundStore {
     }
 }
 
-/// What the keeper needs of the run.
+/// The keeper's callbacks into the run.
 pub(super) fn hooks(inner: &Inner) -> KeeperHooks {
     let (context, fires) = (&inner.context, &inner.incinerators);
     let fires: Vec<Weak<IncineratorCore>> = fires.iter().map(Arc::downgrade).collect();

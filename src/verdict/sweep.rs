@@ -51,7 +51,7 @@ pub struct Swept {
     pub last: Option<Verdict>,
 }
 
-/// Most runs of the minimiser.
+/// Maximum number of runs of the minimiser.
 const MOST_RUNS: usize = 400;
 
 /// Bound on the virtual time of a run: 1,000 times that without faults, plus one hour.

@@ -68,10 +68,10 @@ fn named(request: &HttpRequest) -> Result<String, Refusal> {
     path.map(web::Path::into_inner).map_err(bad)
 }
 
-/// Most entries that a request may skip.
+/// Maximum number of entries that a request may skip.
 const MOST_SKIPPED: usize = 100_000;
 
-/// The part of a list that is asked for: how many to skip, and how many to take.
+/// The requested page of a list: how many entries to skip, and how many to return.
 fn page(
     offset: Option<usize>,
     limit: Option<usize>,

@@ -15,7 +15,7 @@ use crate::topology::{NodeStatus, PileStatus};
 
 pub use table::reference;
 
-/// Most gophers and workers with metrics of their own.
+/// Maximum number of gophers and workers with metrics of their own.
 const MOST_ROWS: usize = 1_000;
 
 /// All metrics, as a collector for a `prometheus_client` registry.
@@ -72,7 +72,7 @@ impl Families {
         Self(table::ALL.iter().map(|_| Vec::new()).collect())
     }
 
-    /// Adds a sample. `values` are of the metric's labels.
+    /// Adds a sample. `values` are those of the metric's labels.
     fn add(&mut self, metric: &'static Metric, own: &Labels, values: &[&str], value: Value) {
         debug_assert_eq!(metric.labels.len(), own_labels(own) + values.len(), "{}", metric.name);
         let Some(at) = table::ALL.iter().position(|known| known.name == metric.name) else {
@@ -243,7 +243,7 @@ impl Collector for Metrics {
                     families.balancer(&Labels::new(), *state);
                 }
                 Some(Observation::Topology(mut state)) => {
-                    // A balancer that is watched by itself is counted once.
+                    // A balancer of a topology that was also added by itself is counted once.
                     state.balancers.retain(|balancer| !named.contains(&balancer.name));
                     families.topology(*state);
                 }

@@ -39,19 +39,19 @@ pub struct Operations {
     closing: Arc<AtomicBool>,
     pub(super) grace: Duration,
     pub(super) patience: Duration,
-    /// True once the shutdown should no longer wait.
+    /// True after a second signal: the shutdown then waits for nothing.
     pub(super) hurry: watch::Sender<bool>,
     hosts: Option<Hosts>,
     access: Access,
     pub(super) streams: Arc<Streams>,
 }
 
-/// What requests need to get.
+/// Credentials that requests must send.
 #[derive(Clone, Default)]
 struct Access {
-    /// SHA-256 of the token, which hides its length from those that measure the comparison.
+    /// SHA-256 of the token; comparing digests takes a time that does not depend on its length.
     token: Option<[u8; 32]>,
-    /// Everything but health requires the token.
+    /// True if everything but health requires the token.
     is_closed: bool,
 }
 
@@ -71,13 +71,13 @@ fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// Marks the response of a stream, which lasts.
+/// Marks the response of an event stream, which stays open.
 pub(crate) struct Streamed;
 
 /// Default of [`Operations::sample`].
 const SAMPLE: Duration = Duration::from_secs(1);
 
-/// The response with headers for browsers: it is not kept, nor shown as anything but what it is.
+/// Adds headers that forbid browsers to cache the response, frame it or guess its media type.
 fn protected(mut response: HttpResponse) -> HttpResponse {
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),
@@ -297,8 +297,8 @@ impl Operations {
     }
 
     /// The routes, for `.configure(...)` of an application or a scope: the page `/`, health,
-    /// `/metrics`, `/snapshot`, and the API that `/api/openapi.json` describes. They answer GET and HEAD, other
-    /// methods get 405; hosts are checked as in [`Operations::hosts`].
+    /// `/metrics`, `/snapshot`, and the API that `/api/openapi.json` describes. They answer GET and
+    /// HEAD, other methods get 405; hosts are checked as in [`Operations::hosts`].
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {

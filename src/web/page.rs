@@ -35,7 +35,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/assets/text.js", JAVASCRIPT, include_str!("page/text.js")),
 ];
 
-/// Adds the files, for requests that name a host that is served.
+/// Adds a route for each file, with the check of hosts.
 pub(super) fn add(config: &mut ServiceConfig, of: &web::Data<Operations>) {
     for (path, media, content) in FILES {
         let of = of.clone();

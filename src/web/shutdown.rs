@@ -91,7 +91,7 @@ impl Operations {
         self.drain().await
     }
 
-    /// Waits until the shutdown should no longer wait.
+    /// Resolves at the second signal, after which the shutdown waits for nothing.
     async fn hurried(&self) {
         // Can't fail: the sender is in `self`.
         let _ = self.hurry.subscribe().wait_for(|hurry| *hurry).await;

@@ -23,10 +23,10 @@ pub(super) trait Watched: Send + Sync {
 
     fn is_ready(&self) -> bool;
 
-    /// `None` if it does not run yet, or no longer.
+    /// A snapshot; `None` before the start and after the end.
     fn observe(&self) -> Option<Observation>;
 
-    /// True for a topology: its name is of another kind than that of a balancer.
+    /// True for a topology, whose name may equal that of a balancer.
     fn is_topology(&self) -> bool {
         false
     }
@@ -42,7 +42,7 @@ pub(super) trait Watched: Send + Sync {
         None
     }
 
-    /// Ends it; `None` if it ends with something else.
+    /// Drains the balancer or topology; `None` if its owner does.
     fn end(&self, _within: Duration) -> Option<Ending<'_>> {
         None
     }

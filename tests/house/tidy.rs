@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Most lines of a file.
+/// Maximum number of lines of a file.
 const LONGEST: usize = 500;
 
-/// Most characters of a line, strings and comments included.
+/// Maximum number of characters of a line, strings and comments included.
 const WIDEST: usize = 100;
 
 /// Files whose path begins with one of `rooms` must not name any of `banned`.

@@ -253,7 +253,7 @@ impl Design {
         }
     }
 
-    /// Most books that may be in flight: what piles admit plus what carts hold.
+    /// Maximum number of books that may be in flight: what piles admit plus what carts hold.
     pub fn room(&self) -> u64 {
         let carts = self.stretches.iter().flatten();
         let carried: u64 = carts.map(|crew| u64::from(crew.carts) * crew.cart_books).sum();

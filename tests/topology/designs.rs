@@ -56,7 +56,7 @@ struct Seen {
     ends: BTreeMap<(String, Step), Vec<(Time, Time)>>,
     /// Ready books and their maximum, by dump.
     ready: BTreeMap<String, (i64, i64)>,
-    /// Most books in one cart, by crew.
+    /// Maximum number of books in one cart, by crew.
     loads: BTreeMap<String, usize>,
     wrong: Vec<String>,
 }

@@ -262,7 +262,7 @@ impl<W: Work> Builder<W> {
         self
     }
 
-    /// Most threads for blocking work, started on demand; 512 by default.
+    /// Maximum number of threads for blocking work, started on demand; 512 by default.
     #[must_use]
     pub fn threads(mut self, most: usize) -> Self {
         self.threads = most.max(1);

@@ -131,7 +131,7 @@ pub enum Spread {
 pub struct Hedge {
     /// How long the first worker has before a second gets a copy.
     pub after: After,
-    /// Most hedge copies, as a share of all requests (0 to 1).
+    /// Maximum share of requests that get a hedge copy (0 to 1).
     pub budget: f64,
 }
 

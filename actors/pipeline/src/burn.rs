@@ -65,8 +65,9 @@ pub trait Burn: Send + Sync + 'static {
         false
     }
 
-    /// Most carts of an incinerator that burn at once (>= 1), if burning [waits](Burn::waits). All
-    /// incinerators together have [`MOST_BURNING_THREADS`] threads for that.
+    /// Maximum number of carts of an incinerator that burn at once (>= 1), if burning
+    /// [waits](Burn::waits). All incinerators together have [`MOST_BURNING_THREADS`] threads for
+    /// that.
     fn at_once(&self) -> usize {
         MOST_WAITING_BURNS
     }

@@ -94,7 +94,7 @@ pub struct PileCounts {
     pub ready: usize,
     /// Leased books.
     pub leased: usize,
-    /// Those of the ready ones that may not be leased yet.
+    /// Ready books that may not be leased before their delay has passed.
     pub delayed: usize,
     /// Leases on their way back that the pile has not collected yet.
     pub inbox: usize,
@@ -104,7 +104,7 @@ pub struct PileCounts {
     pub next_due: Option<Time>,
     /// Books that are still in the store only.
     pub late: usize,
-    /// Its books are kept for the next run.
+    /// True if its books are kept for the next run.
     pub keeps: bool,
 }
 

@@ -21,7 +21,7 @@ pub enum Event {
     Exited {
         /// Name of the node.
         node: String,
-        /// How it ended, as text.
+        /// How the actor ended, as text.
         exit: String,
     },
     /// A node's actor will be restarted.
@@ -42,7 +42,7 @@ pub enum Event {
     Closed {
         /// Name of the pile.
         node: String,
-        /// When it closed.
+        /// When the pile closed.
         at: Time,
     },
     /// The sink of a node is unavailable: its books wait without charged attempts, and the sink is
@@ -59,7 +59,7 @@ pub enum Event {
     Available {
         /// Name of the incinerator or crew.
         node: String,
-        /// How long it was unavailable.
+        /// How long the sink was unavailable.
         after: Duration,
     },
     /// The sink of a node will never accept a book again: the run ends.
@@ -69,8 +69,8 @@ pub enum Event {
         /// The reason the sink gave.
         reason: String,
     },
-    /// The store of durable piles fails: what changes is kept in memory, up to a bound, and written
-    /// once it works again.
+    /// The store of durable piles fails: changes are kept in memory, up to a bound, and written
+    /// once the store works again.
     StoreDown {
         /// What failed.
         reason: String,
@@ -79,13 +79,13 @@ pub enum Event {
     },
     /// The store, reported down before, works again.
     StoreUp {
-        /// How long it failed.
+        /// How long the store failed.
         after: Duration,
     },
-    /// Leases of books of a shared store were lost, or their changes came too late: other processes
-    /// may work on them.
+    /// Leases in a shared store were lost, or changes came after they had expired: other processes
+    /// may work on these books.
     LeasesLost {
-        /// How many books.
+        /// Number of books.
         books: usize,
     },
     /// The sources are closed; books and requests in flight are completed.
@@ -142,7 +142,7 @@ impl Event {
         }
     }
 
-    /// What is known besides the kind and the node, in words; external text as it is.
+    /// The details besides kind and node, as text; text from outside is not escaped.
     pub(crate) fn details(&self) -> String {
         match self {
             Event::Started { epoch, .. } => format!("life {epoch}"),

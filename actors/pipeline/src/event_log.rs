@@ -1,4 +1,4 @@
-//! The last events of a run, numbered, so that a reader can go on where it was.
+//! The last events of a run, numbered so that a reader can continue after the last one it has read.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::reasons::printable;
 use gopherworks_supervision::clock::Time;
 
-/// Most events kept.
+/// Maximum number of events kept.
 const KEPT: usize = 1024;
 
 /// An event, and when it happened.

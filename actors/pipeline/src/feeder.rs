@@ -28,13 +28,13 @@ use owned::Claim;
 pub use owned::MakeSource;
 use resume::Prepared;
 
-/// Most books read at once.
+/// Maximum number of books read at once.
 const BATCH: usize = 1024;
 
-/// Most bytes in memory read at once, if the next books are as large as the last one.
+/// Maximum number of bytes in memory read at once, if the next books are as large as the last one.
 const BATCH_BYTES: u64 = 8 << 20;
 
-/// Most books that may accumulate for one copy of a pile while another has none.
+/// Maximum number of books that may accumulate for one copy of a pile while another has none.
 const BEHIND: usize = 4 * BATCH;
 
 /// Attempts to lock a source that another thread reads, before giving up: about as long as reading
@@ -108,7 +108,7 @@ pub struct FeederCore {
     /// By pile: books read but not yet put. Several locks are taken in order.
     outboxes: Vec<CachePadded<Mutex<Outbox>>>,
     piles: Vec<OnceLock<Weak<dyn Fed>>>,
-    /// Other processes could read the source too: one of them owns it at a time.
+    /// Set if other processes could read the source too; one of them owns it at a time.
     claim: Option<Claim>,
     /// Set once all actors have started. Reading earlier would keep threads busy and delay the
     /// start of the remaining actors.
@@ -150,7 +150,7 @@ impl Reader {
         Self { source: reads.then_some(source), next, read, numbers: Numbers::default(), last: 0 }
     }
 
-    /// Most books to read at once.
+    /// Maximum number of books to read at once.
     fn most(&self) -> usize {
         let fit = BATCH_BYTES.checked_div(self.last).unwrap_or(u64::MAX);
         fit.clamp(1, BATCH as u64) as usize
@@ -343,8 +343,8 @@ impl FeederCore {
         self.has_ended() && self.outbox(share).books == 0
     }
 
-    /// Moves books that were read onto the pile as far as there is space, and has more read: on
-    /// the caller's thread, if the source does not block.
+    /// Moves books that were read onto the pile as far as there is space, then reads more: on the
+    /// caller's thread if the source does not block, otherwise on the pool.
     pub(crate) fn fill(&self, share: usize, pile: &dyn Fed, missing: usize) {
         // The pile's own reference: the counter of a shared one would move between cores.
         let context = pile.context();

@@ -67,7 +67,7 @@ pub struct Gopher {
     me: Arc<Incarnation>,
     /// Neither faults nor traces are configured, so steps without duration need no events.
     unseen: bool,
-    /// Most carts that may be coupled.
+    /// Maximum number of carts that may be coupled.
     coupling: usize,
     work: Option<Tool>,
     hands: Option<Cart>,

@@ -185,8 +185,8 @@ impl Incinerator {
         began
     }
 
-    /// Burns waiting carts while the sink accepts books. With `late`, carts have waited for this
-    /// incarnation and are due from now on.
+    /// Burns waiting carts while the sink accepts books. With `late`, the carts have waited for
+    /// this incarnation to start and are due from `now`, not from their scheduled times.
     fn look(&mut self, mut now: Time, late: bool, ctx: &mut Context<Self>) {
         let core = self.core.clone();
         if core.pause.is_on() {

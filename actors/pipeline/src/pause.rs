@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// simultaneously.
 const JITTER: f64 = 0.25;
 
-/// Least time between two messages with one reason about a sink that fails and recovers
+/// Shortest time between two messages with one reason about a sink that fails and recovers
 /// repeatedly.
 const QUIET: Duration = Duration::from_secs(10);
 

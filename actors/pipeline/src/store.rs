@@ -218,7 +218,7 @@ pub trait Backend: Send + Sync + 'static {
         self.disown(source, share, token)
     }
 
-    /// What is known of the sources of this opener's works.
+    /// The owners and positions of the sources of this opener's works.
     fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {
         unsupported("listing sources")
     }

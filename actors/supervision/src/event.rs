@@ -35,7 +35,7 @@ pub enum SupervisionEvent {
         name: Arc<str>,
         /// The epoch of the life.
         epoch: u64,
-        /// How it ended.
+        /// How the life ended.
         exit: Exit,
     },
     /// A child will be restarted: after a failure, or after its thread was lost.

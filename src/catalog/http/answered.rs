@@ -15,7 +15,7 @@ use super::{ANSWER_FIELD, STATUS, TYPE};
 use crate::catalog::names;
 use crate::config::units::Size;
 
-/// Most bytes of an error response's body that a failure quotes.
+/// Maximum number of bytes of an error response's body that a failure quotes.
 const QUOTED: usize = 200;
 
 /// Longest accepted `Retry-After`; a longer one is cut to this.

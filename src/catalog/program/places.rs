@@ -8,7 +8,7 @@ use rustix::fs::{Access, access};
 use super::Program;
 use crate::catalog::OptionWarning;
 
-/// Most names in a folder that are offered as suggestions for a missing program.
+/// Maximum number of names in a folder that are offered as suggestions for a missing program.
 const MOST_NAMES: usize = 10_000;
 
 /// Why a program can't be started.

@@ -20,11 +20,11 @@ use super::{
 };
 use crate::catalog::{Catalog, Shape};
 
-/// Most keys in the name of an environment variable.
+/// Maximum number of keys in the name of an environment variable.
 const DEEPEST: usize = 32;
 
-/// The layer of the environment. The case of names of nodes in `below`, the other layers, is
-/// ignored.
+/// Builds the layer of environment variables. Node names match those of `below`, the other layers,
+/// without regard to case.
 pub(crate) fn environment(
     variables: &[(OsString, OsString)],
     below: [&Value; 2],

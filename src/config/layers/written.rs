@@ -14,7 +14,7 @@ use super::super::normalise;
 use super::overriding::outside;
 use super::{Provenance, Provenances, TOO_LARGE, scalar_kind};
 
-/// Most syntax errors that are reported, as one of them may cause many others.
+/// Maximum number of syntax errors that are reported, as one of them may cause many others.
 const MISTAKES: usize = 1000;
 
 /// The layer of a file; its mistakes go to `found`. `None` if its syntax is wrong.

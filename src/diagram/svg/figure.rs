@@ -6,13 +6,13 @@ use super::super::words::shorten;
 use super::page::{Page, Weight, badge_width, width};
 use super::shapes::{BELT, GOPHER, NODE};
 
-/// Most columns of a text line in a figure.
+/// Maximum number of columns of a text line in a figure.
 const LONGEST: usize = 36;
 
-/// Most workers drawn behind a balancer; a text says how many there are.
+/// Maximum number of workers drawn behind a balancer; a text says how many there are.
 const WORKERS: u32 = 5;
 
-/// Most clients drawn for a requester; a text says how many there are.
+/// Maximum number of clients drawn for a requester; a text says how many there are.
 const CLIENTS: u32 = 4;
 
 /// Horizontal distance of two gophers that stand side by side, in pixels.

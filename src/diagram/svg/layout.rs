@@ -12,7 +12,8 @@ const GAP: f64 = 26.0;
 /// Half of the height that a passing line reserves in a column, in pixels.
 const PASS: f64 = 10.0;
 
-/// Space between two columns, in pixels: if all lines in it are level, and if some are not.
+/// Width of the gap between two columns, in pixels: where all lines in it are horizontal, and where
+/// some are not.
 const CHANNEL: [f64; 2] = [46.0, 84.0];
 
 /// Sweeps that reorder the columns to reduce crossings.

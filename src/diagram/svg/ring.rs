@@ -8,10 +8,10 @@ use super::layout::spread;
 use super::page::{Weight, badge_width, width};
 use super::shapes::{CART, GOPHER};
 
-/// Most gophers drawn for one set of duties; a larger number is also written in words.
+/// Maximum number of gophers drawn for one set of duties; a larger number is also written in words.
 const GOPHERS: usize = 3;
 
-/// Most carts drawn for one crew.
+/// Maximum number of carts drawn for one crew.
 const CARTS: u32 = 6;
 
 /// Padding between the panel and its content, in pixels.

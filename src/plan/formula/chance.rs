@@ -61,12 +61,12 @@ fn timed_around(net: &Network) -> (Vec<bool>, Vec<bool>) {
     (above, below)
 }
 
-/// Most gophers of a crew that can do one of `steps` at once.
+/// Maximum number of gophers of a crew that can do one of `steps` at once.
 fn at_once(crew: &CrewClass, steps: usize) -> f64 {
     crew.doing(steps).min(f64::from(crew.carts))
 }
 
-/// Most cores that gophers can occupy at once.
+/// Maximum number of cores that gophers can occupy at once.
 fn busy_cores(net: &Network) -> f64 {
     let wanted = net.crews.iter().map(|crew| {
         let steps = (0..4).filter(|step| crew.cores[*step] > 0.0).map(|step| 1 << step).sum();

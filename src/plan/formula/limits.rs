@@ -6,7 +6,7 @@ use super::network::Network;
 use super::simplex::{self, Constraint, SimplexOutcome};
 use super::wide::Wide;
 
-/// Most multiplications for one solution; designs with more forks are not computed.
+/// Maximum number of multiplications for one solution; designs with more forks are not computed.
 const LARGEST: usize = 30_000_000;
 
 /// Smaller relative differences are ignored as rounding errors.
@@ -15,7 +15,8 @@ const SAME: f64 = 1e-7;
 /// Relative change of a limit to test whether the flow follows.
 const NUDGE: f64 = 0.01;
 
-/// Most multiplications for the bottleneck; beyond that, all tight limits are reported.
+/// Maximum number of multiplications for the bottleneck; beyond that, all tight limits are
+/// reported.
 const PATIENCE: usize = 10_000_000;
 
 /// What a limit is about. Copies have a common family.

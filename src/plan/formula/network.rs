@@ -9,7 +9,7 @@ use gopherworks_supervision::span::Span;
 use crate::config::label::base;
 use crate::plan::{CrewPlan, Plan, Target};
 
-/// Most rounds of colour refinement; beyond that, copies are not folded.
+/// Maximum number of rounds of colour refinement; beyond that, copies are not folded.
 const ROUNDS: usize = 64;
 
 /// Index into [`Network::nodes`].
@@ -24,7 +24,7 @@ pub(super) struct NodeClass {
     pub count: f64,
     /// True for incinerators.
     pub fire: bool,
-    /// Most concurrent loads and unloads of each member; `None` for no limit.
+    /// Maximum number of concurrent loads and unloads of each member; `None` for no limit.
     pub slots: [Option<f64>; 2],
     /// Capacity of each member in books; `None` for no limit.
     pub books: Option<f64>,
@@ -47,7 +47,7 @@ pub(super) struct CrewClass {
     pub to: NodeAt,
     /// True for relays.
     pub relay: bool,
-    /// Most books in a cart.
+    /// Maximum number of books in a cart.
     pub books: f64,
     /// Carts of each member.
     pub carts: u32,

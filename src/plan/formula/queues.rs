@@ -1,11 +1,11 @@
 //! Exact throughput with exponential step times: closed queueing networks, and two crews around a
 //! dump.
 
-/// Most carts that are computed; with more, the rate changes by at most 4 parts in a million at
-/// four stations.
+/// Maximum number of carts that are computed; with more, the rate changes by at most 4 parts in a
+/// million at four stations.
 const CROWD: u32 = 1_000_000;
 
-/// Most multiplications for one answer.
+/// Maximum number of multiplications for one answer.
 const EFFORT: u64 = 20_000_000;
 
 /// A step with an exponential duration, and the gophers that do only this step.

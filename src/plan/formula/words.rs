@@ -6,7 +6,7 @@ use gopherworks_pipeline::steps::Step;
 
 use super::limits::{Family, Limit};
 
-/// Most limits that are named; the rest is counted.
+/// Maximum number of limits that are named; the rest is counted.
 const MOST: usize = 8;
 
 /// Describes the limits that bind the throughput; `None` if none of them has a name.

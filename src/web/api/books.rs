@@ -16,7 +16,7 @@ use super::super::routes::Answer;
 use super::{Refusal, named, page, query};
 use crate::topology::{DeadBook, SeenOnPile};
 
-/// Most bytes of a body that are shown.
+/// Largest body that is shown, in bytes.
 const LARGEST_SHOWN: usize = 64 << 10;
 
 /// Usual and greatest number of books in a page, without and with their contents.
@@ -31,9 +31,9 @@ pub(crate) struct BookQuery {
     topology: Option<String>,
     /// Only books that are in this state.
     state: Option<BookState>,
-    /// How many to skip, at most 100,000.
+    /// Number of entries to skip, at most 100,000.
     offset: Option<usize>,
-    /// How many to show, 1 to 1,000; 1 to 100 with `bodies`. Default: 100, or 20.
+    /// Number of entries to return: 1 to 1,000, default 100; with `bodies` 1 to 100, default 20.
     limit: Option<usize>,
     /// True for headers and bodies as well; requires the token.
     bodies: Option<bool>,
@@ -45,9 +45,9 @@ pub(crate) struct BookQuery {
 enum BookState {
     /// It may be leased.
     Ready,
-    /// It rests before its next attempt.
+    /// It waits for its next attempt.
     Delayed,
-    /// A node or a queue has it.
+    /// A gopher, an incinerator or a waiting cart has it.
     Leased,
 }
 
@@ -164,9 +164,9 @@ pub(crate) struct DeadQuery {
     reason: Option<String>,
     /// Only letters whose name, key or reason contains this text.
     text: Option<String>,
-    /// How many to skip, at most 100,000.
+    /// Number of entries to skip, at most 100,000.
     offset: Option<usize>,
-    /// How many to show, 1 to 1,000; 1 to 100 with `bodies`. Default: 100, or 20.
+    /// Number of entries to return: 1 to 1,000, default 100; with `bodies` 1 to 100, default 20.
     limit: Option<usize>,
     /// True for headers and bodies as well; requires the token.
     bodies: Option<bool>,
@@ -177,7 +177,7 @@ pub(crate) struct DeadQuery {
 pub(crate) struct DeadPage {
     /// All dead letters of the run, also those that are no longer in memory.
     dead: u64,
-    /// Letters in memory that are asked for.
+    /// Letters in memory that match the query.
     total: usize,
     letters: Vec<DeadRow>,
 }
@@ -187,7 +187,7 @@ pub(crate) struct DeadPage {
 struct DeadRow {
     /// Its number in the run.
     id: u64,
-    /// Its key outside the process.
+    /// The book's key, which is unique across runs.
     key: String,
     /// Its name, or `book` and its number.
     name: String,

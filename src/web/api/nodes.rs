@@ -59,9 +59,9 @@ pub(crate) struct NodeQuery {
     topology: Option<String>,
     /// Only nodes of this kind, such as `crew`.
     kind: Option<String>,
-    /// How many to skip, at most 100,000.
+    /// Number of nodes to skip, at most 100,000.
     offset: Option<usize>,
-    /// How many to show, 1 to 10,000. Default: 1,000.
+    /// Number of nodes to return, 1 to 10,000. Default: 1,000.
     limit: Option<usize>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn nodes(of: &Operations, request: &HttpRequest) -> Answer {
     Ok(HttpResponse::Ok().json(NodePage { at_s: running.uptime(), total, nodes }))
 }
 
-/// What is known of a node.
+/// The state of a node, its failures and its last events.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct NodeDetail {
     /// Seconds since the start.
@@ -95,14 +95,14 @@ pub(crate) struct NodeDetail {
     status: NodeStatus,
     /// Why books or requests failed at it, the most frequent reason first.
     reasons: Vec<ReasonReport>,
-    /// Its last events, at most 50, the newest first; a panic with its place.
+    /// Its last events, at most 50, the newest first; a panic with its source location.
     events: Vec<EventRow>,
 }
 
-/// Something that happened.
+/// An event of the run.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct EventRow {
-    /// Its number, from 1.
+    /// Number of the event, from 1.
     number: u64,
     /// Seconds since the start.
     at_s: f64,

@@ -25,9 +25,9 @@ use super::{Question, Refusal, query};
 use crate::report::Ledger;
 use crate::topology::{NodeStatus, RunningTopology};
 
-/// Most open streams.
+/// Maximum number of open streams.
 const MOST: usize = 128;
-/// Most events that a stream takes at once.
+/// Maximum number of events in one part of a stream.
 const MOST_AT_ONCE: usize = 64;
 /// Shortest time between two snapshots.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) struct Streams {
     places: Arc<Semaphore>,
     sample: Duration,
-    /// By topology: the number of its last tick, and the snapshot of that.
+    /// By topology: number of its last tick, with the snapshot taken then.
     snapshots: Mutex<HashMap<String, (u64, Bytes)>>,
     ending: watch::Sender<bool>,
 }
@@ -56,7 +56,7 @@ impl Streams {
         self.ending.send_replace(true);
     }
 
-    /// Number of the present tick; ticks are those of all streams.
+    /// Number of the present tick, which is the same for all streams.
     fn tick(&self, now: Time) -> u64 {
         u64::try_from((now - Time::ZERO).as_nanos() / self.sample.as_nanos()).unwrap_or(u64::MAX)
     }
@@ -88,16 +88,16 @@ impl Streams {
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum StreamData {
-    /// Of `snapshot`.
+    /// Data of `snapshot`.
     Snapshot(Box<Snapshot>),
-    /// Of `event`.
+    /// Data of `event`.
     Event(EventRow),
-    /// Of `dropped`.
+    /// Data of `dropped`.
     Dropped {
         /// Events that this client has missed since the last one that it got.
         events: u64,
     },
-    /// Of `end`, after which the stream ends.
+    /// Data of `end`, the last event of a stream.
     End {},
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct Snapshot {
     topology: String,
     /// Seconds since the start.
     at_s: f64,
-    /// It runs, is not being drained, and its store works.
+    /// True if the topology runs, is not being drained, and its store works.
     ready: bool,
     ledger: Ledger,
     nodes: Vec<NodeStatus>,
@@ -191,7 +191,7 @@ impl Feed {
             };
             if ends {
                 self.is_over = true;
-                // What happened just before the end as well.
+                // Events from just before the end are sent as well.
                 self.fill(usize::MAX);
                 self.add("end", json(&StreamData::End {}).into());
             }
@@ -206,7 +206,7 @@ pub(crate) fn stream(of: &Operations, request: &HttpRequest) -> Answer {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message));
     };
     let (run, last) = (running.run_id(), running.log().last());
-    // Of another run, or later than all events: there is nothing to go on from.
+    // An id of another run, or later than all events, does not say where to continue.
     let known = *last.borrow();
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let resumed = header.and_then(|id| id.strip_prefix(run.as_str())?.strip_prefix('-'));

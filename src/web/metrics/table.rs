@@ -7,7 +7,7 @@ use prometheus_client::registry::Unit;
 
 /// A family of metrics.
 pub(super) struct Metric {
-    /// Without the endings `_seconds` and `_total`.
+    /// Name without the endings `_seconds` and `_total`.
     pub(super) name: &'static str,
     pub(super) kind: MetricType,
     /// True if values are in seconds.

@@ -24,7 +24,8 @@ use gopherworks_supervision::clock::{Clock, Time};
 
 use buffers::Buffers;
 
-/// Most dead letters kept; beyond that the oldest is discarded, but still counted in the ledger.
+/// Maximum number of dead letters kept; beyond that the oldest is discarded, but still counted in
+/// the ledger.
 pub const DEAD_KEPT: usize = 10_000;
 
 /// Aligned, so that piles of different arbiters share no cache line.
@@ -386,8 +387,8 @@ impl Custody {
         self.shelf(pile).positions()
     }
 
-    /// `most` books of `pile` without the first `skipped`; whether leased, ready and delayed ones
-    /// are wanted, in this order.
+    /// A page of the books of `pile`: `wanted` says whether it includes leased, ready and delayed
+    /// ones; `page` is how many to skip and how many to return at most.
     pub fn look(
         &self,
         pile: PileKey,

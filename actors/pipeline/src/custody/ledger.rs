@@ -113,11 +113,11 @@ impl Ids {
 /// Final outcome of a book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BookOutcome {
-    /// It was burned.
+    /// The book was burned.
     Burned,
-    /// It became a dead letter.
+    /// The book became a dead letter.
     Dead,
-    /// It was dropped on purpose.
+    /// The book was dropped on purpose.
     Dropped,
 }
 
@@ -134,13 +134,13 @@ impl Ledger {
         ledger
     }
 
-    /// A ledger for shared stores, where all ids may be of other processes.
+    /// A ledger for shared stores, where any id may belong to another process.
     pub fn shared(next_id: u64) -> Self {
         let numbered = AtomicU64::new(next_id.max(1) - 1);
         Self { numbered, first: u64::MAX, ..Self::default() }
     }
 
-    /// Counts books that left this process: they are in its account no more.
+    /// Counts books that left this process: its account no longer includes them.
     pub fn depart(&self, count: u64) {
         self.departed.fetch_add(count, Relaxed);
     }

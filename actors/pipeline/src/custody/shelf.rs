@@ -78,7 +78,7 @@ struct BookRun {
     /// Their ids, if equally spaced.
     ids: Option<Ids>,
     bytes: u64,
-    /// They came from the pile's source.
+    /// True if they came from the pile's source.
     sourced: bool,
     books: std::vec::IntoIter<Book>,
 }

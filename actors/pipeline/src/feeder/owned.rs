@@ -1,5 +1,5 @@
-//! Ownership of a source that several processes could read: the one that owns it reads, from where
-//! the store says; its token fences what it stores later.
+//! Ownership of a source that several processes could read: the owner reads on from the stored
+//! position, and the store refuses its books once its token is not the latest.
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ pub type MakeSource = Box<dyn Fn() -> Result<Box<dyn Source>, Failure> + Send + 
 pub(super) struct Claim {
     make: MakeSource,
     owned: AtomicBool,
-    /// It was closed; it will not be read again in this run.
+    /// True once the source was closed: it is not read again in this run.
     closed: AtomicBool,
 }
 
@@ -44,7 +44,8 @@ impl FeederCore {
         self.claim.as_ref().is_none_or(|claim| claim.owned.load(Ordering::Acquire))
     }
 
-    /// True if the source was read to its end, or closed, and nothing that was read has to be put.
+    /// True if the source was read to its end, or closed, and all books that were read are on their
+    /// piles.
     pub fn is_exhausted(&self) -> bool {
         (0..self.outboxes.len()).all(|share| self.is_done(share))
     }
@@ -54,11 +55,10 @@ impl FeederCore {
         self.over.iter().all(|over| over.load(Ordering::Acquire))
     }
 
-    /// Reads on where the store says, with the tokens of `owned`, one a share. Blocks while the
+    /// Continues at the positions of `owned`, which has one token per share. Blocks while the
     /// source is created.
     ///
-    /// # Errors
-    /// The source can't be created, or can't go on there.
+    /// # Errors The source can't be created, or can't continue at the position.
     pub fn take_over(&self, owned: &[Ownership]) -> Result<(), Failure> {
         let Some(claim) = &self.claim else {
             return Ok(());
@@ -111,8 +111,8 @@ impl FeederCore {
         }
     }
 
-    /// Stops reading, since another process may own the source: what was read and not yet put is
-    /// dropped. If it is taken over again, it goes on where the store says.
+    /// Stops reading, since another process may own the source: books that were read and not yet
+    /// put are dropped. A later take-over continues at the stored position.
     pub fn give_up(&self) {
         let Some(claim) = &self.claim else {
             return;
@@ -121,7 +121,7 @@ impl FeederCore {
         claim.owned.store(false, Ordering::Release);
         let unread: Vec<Outbox> =
             outboxes.iter_mut().map(|outbox| std::mem::take(&mut **outbox)).collect();
-        // It may have more that another process or a later owner has to read.
+        // The source may have further books for another process or a later owner.
         if !claim.closed.load(Ordering::Acquire) {
             self.ended.store(false, Ordering::Release);
         }

@@ -16,11 +16,11 @@ fn refused(why: &str) -> Failure {
 
 /// A source before its first read.
 pub(super) struct Prepared {
-    /// Its positions are stored with its books.
+    /// True if its positions are stored with its books.
     pub(super) keeps_place: bool,
-    /// Marks of its books are stored with them.
+    /// True if marks of its books are stored with them.
     pub(super) keeps_marks: bool,
-    /// Some of it was read before.
+    /// True if an earlier run has read some of it.
     pub(super) resumed: bool,
     /// One, or one for each pile.
     pub(super) sources: Vec<Box<dyn Source>>,
@@ -28,7 +28,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Has a source of `piles` go on where it is stored, if their books are.
+    /// Lets a source of `piles` continue at its stored position, if their books are stored.
     pub(super) fn of(
         name: &str,
         mut source: Box<dyn Source>,

@@ -25,7 +25,7 @@ pub enum Destination {
 /// Makes the work of one gopher, anew for every incarnation.
 pub type MakeWork = Arc<dyn Fn() -> Result<Box<dyn Transform>, Failure> + Send + Sync>;
 
-/// Most books in a group of coupled carts.
+/// Maximum number of books in a group of coupled carts.
 const COUPLED: usize = 1024;
 
 /// State shared by the gophers of one crew.
@@ -84,7 +84,8 @@ impl CrewCore {
         self.pause.is_on() && lease.is_some_and(|lease| self.context.takes_all_back(lease))
     }
 
-    /// Most books leased at once: the capacity of a cart, or of a group of coupled carts.
+    /// Maximum number of books leased at once: the capacity of a cart, or of a group of coupled
+    /// carts.
     pub fn load(&self) -> usize {
         self.queue.want().books.saturating_mul(self.coupling())
     }

@@ -40,7 +40,7 @@ pub enum OfferError {
     TooLarge {
         /// All books of the offer.
         books: Vec<Book>,
-        /// Most bytes of a book in this store.
+        /// Largest book that this store accepts, in bytes.
         limit: u64,
     },
     /// The run ended before the books were known to be stored: they may or may not be there in the

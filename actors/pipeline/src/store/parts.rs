@@ -46,9 +46,9 @@ pub struct Bound {
 /// How many books are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
-    /// Most books (>= 1).
+    /// Maximum number of books (>= 1).
     pub books: usize,
-    /// Most bytes; a larger book comes alone.
+    /// Maximum number of bytes; a larger book comes alone.
     pub bytes: Option<u64>,
 }
 
@@ -183,7 +183,8 @@ pub struct SourceOwner {
 pub struct Append {
     /// The pile that gets them.
     pub to: PileName,
-    /// True if the caller goes on with the books: they are held for it, as if delivered.
+    /// True if the caller continues to work on the books: they stay held for it, as if delivered to
+    /// it.
     pub hold: bool,
     /// The books, in order.
     pub books: Vec<NewBook>,
@@ -220,7 +221,8 @@ pub enum Appended {
 pub struct Pass {
     /// The pile that they go to.
     pub to: PileName,
-    /// True if the caller goes on with the books: they are held for it, as if delivered.
+    /// True if the caller continues to work on the books: they stay held for it, as if delivered to
+    /// it.
     pub hold: bool,
     /// Receipts, in the order of arrival; with the book if its headers or its body changed. Its
     /// id is the same.
@@ -230,7 +232,7 @@ pub struct Pass {
 /// What became of a passed book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
-    /// Its receipt on the pile that it was passed to, if it is held. The former one is void.
+    /// Its receipt on the pile that it was passed to, if it is held. The former receipt is void.
     pub receipt: Option<Receipt>,
     /// False if it was stored downstream and not yet removed upstream: the former receipt has to
     /// be acked.
@@ -254,7 +256,7 @@ impl Receipt {
     }
 }
 
-/// How a book fared on its pile so far.
+/// Attempts on a book by its pile so far, and what follows from them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tries {
     /// Attempts charged on this pile.
@@ -274,8 +276,8 @@ pub struct Delivery {
     pub book: Book,
     /// Names this delivery in later calls.
     pub receipt: Receipt,
-    /// How it fared before. A shared engine counts deliveries itself; in an exclusive one they
-    /// are what was last stored.
+    /// The book's attempts and deliveries before this one. A shared engine counts deliveries
+    /// itself; an exclusive one returns what was last stored.
     pub tries: Tries,
     /// How long it is held, counted from the *call* of fetch; `None` until the store is closed.
     pub lease: Option<Duration>,
@@ -291,10 +293,10 @@ pub enum Act {
     Drop,
     /// It is not done: it keeps its place, with these tries, and is not delivered before `delay`.
     Return {
-        /// Least time until it is delivered again, if the engine promises delays. Never longer
-        /// than meant, whatever the clock of the machine does.
+        /// Shortest time until the book is delivered again, if the engine promises delays. A jump
+        /// of the machine's clock never lengthens it.
         delay: Duration,
-        /// Stored as they are; not added to what was stored.
+        /// These tries replace the stored ones.
         tries: Tries,
         /// True if the caller keeps it: only what is stored about it changes.
         hold: bool,

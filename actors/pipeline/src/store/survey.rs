@@ -46,7 +46,7 @@ pub struct Surveyed {
 pub struct Peeked {
     /// The book as it was stored last.
     pub book: Book,
-    /// How it fared on this pile.
+    /// Attempts and deliveries on this pile.
     pub tries: Tries,
     /// When it may be delivered, from now, if it is delayed.
     pub due: Option<Duration>,

@@ -14,7 +14,7 @@ pub(crate) const VERSION: u8 = 1;
 /// Begins each message, so that a foreign one does not look like one of a newer version.
 const MAGIC: u8 = 0xc7;
 
-/// Most books of one message.
+/// Maximum number of books of one message.
 pub(crate) const PACK_BOOKS: usize = 64;
 
 /// Reads a message; strings share its bytes.
@@ -87,7 +87,7 @@ fn book(out: &mut Vec<u8>, book: &Book) {
     }
 }
 
-/// Most bytes that a book needs in a message.
+/// Maximum number of bytes that a book needs in a message.
 pub(crate) fn book_size(book: &Book) -> usize {
     let headers = book.headers.iter().map(|(name, value)| name.len() + value.len() + 20);
     30 + headers.sum::<usize>() + book.body.size() as usize
@@ -174,9 +174,9 @@ pub(crate) fn read_record(bytes: &Bytes) -> Result<Record, StoreError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub token: u64,
-    /// The opener that owns it.
+    /// The opener that owns the source.
     pub holder: u64,
-    /// Until when it is owned, in milliseconds of the server's clock.
+    /// When the ownership ends, in milliseconds of the server's clock.
     pub until: u64,
     pub position: Option<Bytes>,
     /// Names the append that stored the position.

@@ -103,7 +103,7 @@ pub(crate) struct Engine {
     /// By index; only more of them come.
     piles: RwLock<Vec<Arc<Pile>>>,
     by_name: RwLock<HashMap<PileName, usize>>,
-    /// Most messages with books, if there is a limit.
+    /// Maximum number of messages with books, if there is a limit.
     limit: Option<u64>,
     /// Messages of the stream when it was last asked, those since, and when that was.
     count: AsyncMutex<(u64, u64, Duration)>,

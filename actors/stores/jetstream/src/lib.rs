@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     replicas: Option<u32>,
     /// Of all piles, instead of what they say.
     lease: Option<Duration>,
-    /// Most messages with books.
+    /// Maximum number of messages with books.
     limit: Option<u64>,
     dedupe: Duration,
     plaintext: bool,
@@ -46,8 +46,8 @@ pub(crate) struct Settings {
     is_synced: bool,
 }
 
-/// A store in a stream of NATS JetStream. Dropping it is the death of its process: its leases end
-/// by their time.
+/// A store in a stream of NATS JetStream. Dropping it has the effect of `kill -9`: its leases are
+/// not released, but expire.
 ///
 /// ```no_run
 /// use gopherworks_jetstream::Jetstream;
@@ -117,8 +117,8 @@ impl Jetstream {
         self
     }
 
-    /// Most messages with up to 64 books each that the store holds; appends above it are `Full`.
-    /// No limit by default.
+    /// Maximum number of messages with up to 64 books each that the store holds; appends above it
+    /// are `Full`. No limit by default.
     #[must_use]
     pub fn max_messages(mut self, messages: u64) -> Self {
         self.settings.limit = Some(messages);

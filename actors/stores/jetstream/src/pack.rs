@@ -13,15 +13,15 @@ use crate::record::Record;
 pub(crate) struct Mine {
     /// Distinguishes this delivery from others.
     pub number: u64,
-    /// When this process stops to settle it, in time since the opening: well before the server
-    /// delivers it again.
+    /// When this process stops settling the book, as time since the store was opened: well before
+    /// the server delivers it again.
     pub until: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct Pack {
     pub uid: Uid,
-    /// In the stream.
+    /// Sequence of the message in the stream.
     pub sequence: u64,
     /// Subject of the record.
     pub subject: String,
@@ -33,7 +33,7 @@ pub(crate) struct Pack {
     pub unknown: Option<u64>,
     /// Where acks go, while the consumer's lease of the message is the lease of all its books.
     pub ack: Option<String>,
-    /// By book.
+    /// By book: this process's lease.
     pub mine: Vec<Option<Mine>>,
 }
 
@@ -53,7 +53,7 @@ impl Pack {
         }
     }
 
-    /// Gives up the leases that have ended; true if one is left.
+    /// Removes expired leases of this process; true if one is left.
     pub fn sweep(&mut self, now: Duration) -> bool {
         for mine in &mut self.mine {
             *mine = mine.filter(|mine| now < mine.until);
@@ -65,7 +65,7 @@ impl Pack {
         self.mine.iter().any(Option::is_some)
     }
 
-    /// The last moment at which this process may tell the server about the whole message.
+    /// Latest time at which this process may ack or extend the whole message.
     pub fn until(&self) -> Option<Duration> {
         self.mine.iter().flatten().map(|mine| mine.until).max()
     }

@@ -8,7 +8,7 @@ use gopherworks_pipeline::store::Tries;
 /// A lease of one book, for messages whose books have several holders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hold {
-    /// The opener that holds it.
+    /// The opener that holds the book.
     pub holder: u64,
     /// In milliseconds of the server's clock.
     pub until: u64,

@@ -24,7 +24,7 @@ use crate::names::Names;
 /// Longest time until a request is answered.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
-/// Most messages of an atomic batch, by the server's default.
+/// Maximum number of messages of an atomic batch, by the server's default.
 pub(crate) const BATCH: usize = 1000;
 
 /// A message to be published.

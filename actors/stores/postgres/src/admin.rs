@@ -16,7 +16,7 @@ use crate::error::Failed;
 use crate::link::{Param, retried};
 use crate::schema::{DEPTH, damaged, depth, one};
 
-/// Most rows that one statement of `move_pile` moves.
+/// Maximum number of rows that one statement of `move_pile` moves.
 const MOVED: i64 = 10_000;
 
 fn signed(number: u64) -> Result<i64, StoreError> {

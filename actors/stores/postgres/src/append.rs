@@ -1,4 +1,4 @@
-//! Storing new books: at once if all of their ids are new, else looking at each.
+//! Stores new books: in two statements if all ids are new, otherwise after a check of each id.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::link::{Param, Tx};
 use crate::plan::{NewOne, NewRow, Plan, Planned};
 use crate::schema::damaged;
 
-/// Most bytes of books that one statement carries; a larger row goes alone.
+/// Maximum number of bytes of books that one statement carries; a larger row goes alone.
 const STATEMENT: usize = 16 << 20;
 
 /// Ids as ranges.

@@ -11,13 +11,13 @@ use gopherworks_pipeline::book::{Body, Book, BookId};
 use gopherworks_pipeline::store::encoding::{Decoder, put_headers, put_number, put_part};
 use gopherworks_pipeline::store::{Receipt, StoreError};
 
-/// Most books of a row: one bit each.
+/// Maximum number of books of a row: one bit each.
 pub(crate) const MOST: usize = 64;
 
 /// A row with this many bytes takes no further book.
 pub(crate) const FULL: usize = 256 << 10;
 
-/// Most bytes of a book: headers and body.
+/// Maximum number of bytes of a book: headers and body.
 pub(crate) const LARGEST: u64 = 64 << 20;
 
 /// Version of the encoding.

@@ -57,8 +57,8 @@ const PROMISES: Promises = Promises {
 /// Pause between two rounds of housekeeping.
 const TENDING: Duration = Duration::from_secs(60);
 
-/// A store in a PostgreSQL database. Dropping it ends its connections, as `kill -9` would: its
-/// leases end by their time.
+/// A store in a PostgreSQL database. Dropping it closes its connections, as `kill -9` would: its
+/// leases are not released, but expire.
 ///
 /// ```no_run
 /// use gopherworks_pipeline::book::{Book, BookId};

@@ -21,7 +21,7 @@ use crate::error::{Failed, Stage, meaning, unavailable};
 use crate::schema::look;
 use crate::settings::Settings;
 
-/// Most connections of an opener.
+/// Maximum number of connections of an opener.
 const CONNECTIONS: usize = 8;
 
 /// Repeats a transaction that loses against others, some times.

@@ -13,24 +13,24 @@ use crate::link::{Param, Tx};
 use crate::plan::Plan;
 use crate::schema::damaged;
 
-/// The position of a row `s` of `source`, with what was added to it.
+/// SQL for the position of a row `s` of `source`, with the parts added to it.
 pub(crate) const POSITION: &str = "(select coalesce(s.position || coalesce(m.parts, ''), m.parts)
     from (select string_agg(part, ''::bytea order by n) as parts from @mark
         where works = s.works and name = s.name and share = s.share) m)";
 
-/// What a commit stores of a share of a source.
+/// Changes of one share of a source by a commit.
 #[derive(Default)]
 struct Last<'a> {
     /// The appends, and those among them that were stored before.
     appends: Vec<usize>,
     /// The last position that replaces what is stored.
     position: Option<&'a [u8]>,
-    /// What is added after that.
+    /// Parts added after that position.
     added: Vec<u8>,
 }
 
 impl Core {
-    /// The works whose sources are meant.
+    /// Name of the works that own the sources.
     fn works(&self) -> &str {
         self.works.as_deref().unwrap_or_default()
     }
@@ -133,7 +133,7 @@ impl Core {
         Ok(sources)
     }
 
-    /// Forgets where a source is. What its owner stores later is refused.
+    /// Forgets the position of a source. Later changes by its present owner are refused.
     pub async fn rewind(&self, source: &str) -> Result<(), StoreError> {
         let works = self.works();
         let sql = "with m as (delete from @mark where works = $1 and name = $2)
@@ -169,7 +169,7 @@ impl Core {
         repeated: &HashSet<usize>,
     ) -> Result<HashSet<usize>, Failed> {
         let works = self.works();
-        // All lock the rows in one order.
+        // All commits lock the rows in the same order, so they cannot deadlock.
         let mut sources: BTreeMap<_, Last<'_>> = BTreeMap::new();
         for (at, new) in plan.appends.iter().enumerate() {
             let Some(to) = &new.checkpoint else { continue };

@@ -25,7 +25,7 @@ pub(crate) struct Bodies {
     folder: PathBuf,
     epoch: u64,
     written: u64,
-    /// Files whose rows are gone, and that are perhaps still read.
+    /// Files whose rows are deleted, and that may still be read.
     condemned: Vec<Arc<BodyFile>>,
 }
 

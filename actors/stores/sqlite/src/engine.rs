@@ -30,7 +30,7 @@ use crate::reserve::Reserve;
 /// Ids are stored as signed numbers, and steps are added to them.
 pub(crate) const LARGEST_ID: u64 = 1 << 62;
 
-/// Least milliseconds between attempts to put a reserve by again.
+/// Minimum number of milliseconds between attempts to put a reserve by again.
 const RESERVE_RETRY: i64 = 1_000;
 
 /// Where a held book is stored.

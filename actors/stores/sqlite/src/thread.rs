@@ -13,7 +13,7 @@ use crate::begun::Begun;
 use crate::engine::{Engine, Waiting};
 use crate::{Answer, Settings};
 
-/// Most commits of one transaction.
+/// Maximum number of commits of one transaction.
 const LARGEST_GROUP: usize = 1_024;
 
 /// Without a request for so long, some work is done that nothing waits for.

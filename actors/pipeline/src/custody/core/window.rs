@@ -18,8 +18,8 @@ pub(super) struct Passed {
     pub(super) dead: Vec<DeadLetter>,
 }
 
-/// The journal of the pile that books are passed to, and what stays known of some of them. `None`
-/// if no change on that pile matters to the store.
+/// The journal of the pile that books are passed to, and the tries to be stored with some of them.
+/// `None` if no change on that pile matters to the store.
 pub(super) type Carried<'a> = Option<(&'a Journal, Vec<(BookId, Tries)>)>;
 
 impl Custody {
@@ -53,8 +53,8 @@ impl Custody {
         begun.map(|(id, note)| (id, tries(note.attempts))).collect()
     }
 
-    /// Puts passed books on their pile; `changed` ones have another content than before. `None` if
-    /// all are in memory.
+    /// Puts passed books on their pile; `changed` says that their content is not as stored. `None`
+    /// if no book has to be dropped or reported.
     #[inline(always)]
     pub(super) fn arrive(
         &self,
@@ -140,7 +140,7 @@ impl Custody {
         out
     }
 
-    /// Books are in the store only.
+    /// Removes from the ledger books that are in the store only.
     fn left(&self, journal: &Journal, books: &[Book]) {
         self.ledger.leave(books.iter().map(|book| book.id));
         if journal.is_shared() {
@@ -148,7 +148,8 @@ impl Custody {
         }
     }
 
-    /// Gives up books whose leases in the store end: revokes the carts that have them.
+    /// Fences books whose leases in the store are about to expire: revokes the leases of the carts
+    /// that carry them.
     pub(crate) fn fence(&self, lost: &[BookId]) {
         let lost: HashSet<BookId> = lost.iter().copied().collect();
         for (key, pile) in (0..).map(PileKey).zip(&self.piles) {
@@ -166,8 +167,8 @@ impl Custody {
         }
     }
 
-    /// Has the store asked whether any process has books of a shared pile, if this one has none
-    /// and none can come.
+    /// Requests a check of the store for books of a shared pile in any process, if this process has
+    /// none and can get none.
     pub(crate) fn ask_if_over(&self, pile: PileKey) {
         if let Some(journal) = self.journal_of(pile).filter(|journal| journal.is_shared()) {
             let counts = self.counts(pile);
@@ -177,18 +178,19 @@ impl Custody {
         }
     }
 
-    /// No process has books of this pile.
+    /// Records that no process has books of this pile.
     pub(crate) fn is_over(&self, pile: PileKey) {
         self.shelf(pile).is_over();
         self.ring(pile);
     }
 
-    /// How much of a pile there is space for in memory; `None` if nothing is behind.
+    /// Books and bytes that may be fetched from the store into memory; `None` if the store has no
+    /// further ones.
     pub(crate) fn fetchable(&self, pile: PileKey) -> Option<Want> {
         self.shelf(pile).fetchable()
     }
 
-    /// Takes over books that were behind.
+    /// Adds books fetched from the store to their pile.
     pub(crate) fn fetched(&self, pile: PileKey, books: Vec<Delivery>) {
         self.take_over(pile, books, true);
         self.ring(pile);
@@ -217,7 +219,7 @@ impl Custody {
         self.bury(dead);
     }
 
-    /// Has books fetched if the window runs low.
+    /// Requests books from the store if the window runs low.
     pub(super) fn ask_if_low(&self, pile: PileKey, shelf: &mut Shelf) {
         if shelf.asks()
             && let Some(journal) = self.journal_of(pile)
@@ -275,7 +277,7 @@ impl Custody {
         }
     }
 
-    /// Gives up the place of new books that are not stored.
+    /// Releases the space reserved for new books that were not stored.
     fn forget(&self, pile: PileKey, books: usize, bytes: u64, held: bool) {
         let mut shelf = self.shelf(pile);
         match held {

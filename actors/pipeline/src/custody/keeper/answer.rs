@@ -16,7 +16,8 @@ pub(crate) struct Stored {
     pub(crate) books: Vec<(PileKey, Numbered, Then, bool)>,
     /// Offers that are refused.
     pub(crate) declined: Vec<(PileKey, Numbered, bool, (Offered, StoreError))>,
-    /// New books of a source that another process owns, with their position: they are not stored.
+    /// New books, not stored because another process owns their source, with the position of the
+    /// source.
     pub(crate) disowned: Vec<(PileKey, Numbered, bool, Checkpoint)>,
     /// Outcomes of books.
     pub(crate) ended: Vec<(BookOutcome, BookIds)>,
@@ -31,9 +32,9 @@ pub(crate) struct Stored {
 pub(crate) struct Unfit {
     pub(crate) pile: PileKey,
     pub(crate) book: Book,
-    /// It came with a pass and is stored where it was before; otherwise it is new.
+    /// True if the book was passed, and stays stored on its former pile; false if it is new.
     pub(crate) passed: bool,
-    /// It would have stayed in memory.
+    /// True if the book would have stayed in memory.
     pub(crate) held: bool,
     pub(crate) why: StoreError,
 }
@@ -44,15 +45,15 @@ pub(crate) struct Answer {
     pub(crate) stored: Stored,
     /// Changes that were refused, to be tried again before any other.
     pub(crate) refused: Vec<Change>,
-    /// Some were refused for lack of room.
+    /// True if changes were refused for lack of room.
     pub(crate) full: bool,
-    /// The store can't be used any more.
+    /// Why the store is unusable from now on.
     pub(crate) broken: Option<StoreError>,
     /// Books whose leases were lost: nothing was changed.
     pub(crate) lost: Vec<BookId>,
-    /// Those among them that have ended here.
+    /// Lost books whose outcome this process could not ack.
     pub(crate) unacked: Vec<(BookId, BookOutcome)>,
-    /// Books whose receipts are used up.
+    /// Settled books, whose receipts are no longer needed.
     pub(crate) over: Vec<BookId>,
     /// Passed books that stay in the store where they were, since their new content is too large.
     pub(crate) unstored: Option<StoreError>,
@@ -159,7 +160,7 @@ impl Answer {
         }
     }
 
-    /// Has books from a pile in memory appended again.
+    /// Appends books from a pile in memory again.
     fn again(&mut self, to: PileKey, books: Vec<Book>, held: bool) {
         let ids = BookIds::of(&books, None);
         self.refused.push(Change::Passed { to, ids, books, held, known: Known::No });

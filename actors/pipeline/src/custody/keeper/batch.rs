@@ -32,9 +32,9 @@ pub(crate) struct Batch {
     pub(super) waiting: Vec<Change>,
     /// Books whose leases were lost: nothing was changed.
     pub(super) lost: Vec<BookId>,
-    /// Those among them that have ended here.
+    /// Lost books whose outcome this process could not ack.
     pub(super) unacked: Vec<(BookId, BookOutcome)>,
-    /// It was tried before, perhaps with success.
+    /// True if the commit was tried before, in which case it may have succeeded.
     pub(super) repeated: bool,
     /// Number of books in the changes, and bytes kept for them.
     pub(crate) size: (usize, u64),
@@ -65,9 +65,9 @@ pub(super) struct ActedBook {
 /// All changes of one book.
 #[derive(Default)]
 struct Net {
-    /// Where it came to last, and when among all arrivals.
+    /// The pile that it came to last, with its number among all arrivals.
     moved: Option<(u64, PileKey, Known)>,
-    /// Its content, if it changed.
+    /// New content of the book, if it changed.
     book: Option<Book>,
     act: Option<Act>,
     /// The pile where it is in the store only in the end.
@@ -176,7 +176,7 @@ impl Batch {
                     commit.acts.push((receipt, act));
                     batch.acts.push(book);
                 }
-                // It is of a pile in memory, or its lease was reported as lost before.
+                // The book is on a pile in memory, or its lease was reported as lost before.
                 None => {
                     let outcome = outcome_of(&act);
                     batch.unacked.extend(outcome.map(|outcome| (book.id, outcome)));

@@ -34,7 +34,7 @@ pub(crate) struct Arrived {
     pub(crate) books: Numbered,
     /// Position of the source behind these books.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// They stay in memory once they are stored.
+    /// True if the books stay in memory once they are stored.
     pub(crate) held: bool,
     pub(crate) then: Then,
 }
@@ -42,13 +42,13 @@ pub(crate) struct Arrived {
 /// What happens once new books are stored.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// They came from the pile's source.
+    /// Nothing waits: the books came from the pile's source.
     Sourced,
-    /// Their offer is resolved.
+    /// The offer of the books is answered.
     Offered(Offered),
 }
 
-/// Where an offer is resolved.
+/// Channel for the answer to an offer.
 pub(crate) type Offered = oneshot::Sender<Result<(), RefusedOffer>>;
 
 /// An offer that the store can't keep, with its books and the reason.
@@ -116,7 +116,7 @@ impl Change {
         }
     }
 
-    /// Books that the store has to know for it.
+    /// Ids of the books that must be in the store before this change can be committed.
     pub(crate) fn ids(&self) -> Vec<BookId> {
         match self {
             Change::Arrived(_) => Vec::new(),
@@ -125,7 +125,7 @@ impl Change {
         }
     }
 
-    /// True if something waits for it to be stored.
+    /// True if something waits until this change is stored.
     pub(crate) fn is_awaited(&self) -> bool {
         matches!(self, Change::Arrived(_))
     }

@@ -11,9 +11,9 @@ use gopherworks_supervision::clock::Time;
 /// Bounds of what is not stored yet, and times of a keeper.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Most books in unconfirmed changes. A single larger change is accepted alone.
+    /// Maximum number of books in unconfirmed changes. A single larger change is accepted alone.
     pub(crate) books: usize,
-    /// Most bytes that they keep in memory.
+    /// Maximum number of bytes that unconfirmed changes keep in memory.
     pub(crate) bytes: u64,
     /// How long changes that nothing waits for are put off, to write more of them at once.
     pub(crate) put_off: Duration,
@@ -83,7 +83,7 @@ pub(crate) enum Next {
 /// Meaning of a failed commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setback {
-    /// It is repeated after this pause at least; it may have been stored.
+    /// The commit may have been stored, and is repeated after this pause or later.
     Again(Duration),
     /// No repetition can succeed.
     Broken,
@@ -149,7 +149,7 @@ impl Core {
         self.broken
     }
 
-    /// From now on nothing is put off.
+    /// Stops putting off changes.
     pub(crate) fn hurry(&mut self) {
         self.hurries = true;
     }
@@ -159,7 +159,7 @@ impl Core {
         self.blocked.iter().chain(&self.changes).flat_map(Change::ids).collect()
     }
 
-    /// These books are not in memory any more: what returns one of them keeps no lease.
+    /// Notes that these books are no longer in memory, so pending returns of them end their leases.
     pub(crate) fn release(&mut self, gone: &[BookId]) {
         for change in self.blocked.iter_mut().chain(&mut self.changes) {
             if let Change::Returned { id, held, .. } = change {

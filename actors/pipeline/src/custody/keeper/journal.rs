@@ -32,17 +32,18 @@ pub(crate) struct Journal {
     confirmed: Notify,
     /// Copy of [`Core::is_full`], read without the lock.
     full: AtomicBool,
-    /// A pile was refused space or a lease since changes were stored last.
+    /// True if a pile was refused space or a lease since changes were stored last.
     starved: AtomicBool,
-    /// Durable piles keep their books for the next run, and hand out none.
+    /// True if durable piles keep their books for the next run, and hand out none.
     keeping: AtomicBool,
-    /// A book is not stored as it was passed: from now on, passes have the content of books.
+    /// True once a book was not stored as it was passed: from then on, passes include the content
+    /// of books.
     unstored: AtomicBool,
-    /// Other processes use the store.
+    /// True if other processes use the store.
     shared: bool,
-    /// The store refuses late acks.
+    /// True if the store refuses late acks.
     fences: bool,
-    /// By pile: how it is kept.
+    /// By pile: where its books are kept.
     kept: Vec<Kept>,
     /// By pile: its name in the store.
     names: Vec<PileName>,
@@ -56,25 +57,25 @@ struct State {
     core: Core,
     wakes: WakesFor,
     receipts: Receipts,
-    /// Piles that may be over.
+    /// Shared piles to be checked for books in any process.
     verify: BTreeSet<PileKey>,
     closing: bool,
     /// When books of a pile are to be fetched.
     asks: BTreeMap<PileKey, Time>,
     /// The account of the store at the end.
     account: Option<Account>,
-    /// The keeper's thread has ended.
+    /// True once the keeper's thread has ended.
     over: bool,
 }
 
-/// How a pile is kept.
+/// Where the books of a pile are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// In memory only.
     Memory,
-    /// In memory, but books of durable piles may come to it: they stay stored where they were last.
+    /// In memory, downstream of a durable pile: its books stay stored on the last durable pile.
     Below,
-    /// Its books are stored.
+    /// In the store.
     Durable,
 }
 
@@ -85,7 +86,7 @@ pub(super) enum Work {
     Fetch(PileKey),
     /// Extends leases by this time.
     Extend(Vec<(BookId, Receipt)>, Duration),
-    /// Gives up leases that are about to end.
+    /// Fences books whose leases are about to expire.
     Fence,
     /// Asks whether any process has books of a pile.
     Verify(PileKey),
@@ -96,9 +97,9 @@ pub(super) enum Work {
 #[derive(Default, PartialEq, Eq)]
 enum WakesFor {
     #[default]
-    /// It is awake.
+    /// None: the thread is awake.
     Nothing,
-    /// Those that are not put off.
+    /// Changes that are not put off.
     Urgent,
     Any,
 }
@@ -279,7 +280,7 @@ impl Journal {
         }
     }
 
-    /// Has the keeper's thread commit what it can without waiting, and end.
+    /// Lets the keeper's thread commit what it can without waiting, and end.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
@@ -325,7 +326,7 @@ impl Journal {
         self.over();
     }
 
-    /// Has the keeper fetch books of a pile after this time.
+    /// Requests a fetch of books of a pile after this time.
     pub(crate) fn ask(&self, pile: PileKey, after: Duration) {
         let mut state = self.lock();
         let at = self.clock.now() + after;

@@ -33,9 +33,9 @@ pub struct Opened {
     pub(crate) next_id: u64,
     /// By pile: its first books, in order.
     pub(crate) books: Vec<Vec<Delivery>>,
-    /// By pile: what is left of it.
+    /// By pile: its books that are not in memory.
     pub(crate) rest: Vec<Rest>,
-    /// By pile: most books in memory, if it is durable.
+    /// By durable pile: maximum number and bytes of books in memory.
     pub(crate) windows: Vec<Want>,
 }
 
@@ -44,7 +44,7 @@ pub struct Opened {
 pub(crate) struct Rest {
     pub(crate) books: usize,
     pub(crate) bytes: u64,
-    /// If none of them can be fetched now: when the first one can be, from the opening.
+    /// Time from opening until the first of them can be fetched; `None` if one can be fetched now.
     pub(crate) after: Option<Duration>,
 }
 

@@ -12,17 +12,17 @@ use crate::custody::ledger::BookOutcome;
 use crate::store::{Delivery, Receipt, StoreError};
 use gopherworks_supervision::clock::Time;
 
-/// A book is not held for more than this many leases.
+/// Number of lease times after which the lease of a book is no longer extended.
 const MOST_LEASES: u32 = 120;
 
-/// Most outcomes that are remembered after their leases were lost; with more, all are forgotten:
-/// the books are then burned again.
+/// Maximum number of outcomes remembered after their leases were lost. Beyond it all are forgotten,
+/// and the books are burned again.
 const MOST_OVER: usize = 64 * 1024;
 
 /// Receipts of held books.
 #[derive(Debug, Default)]
 pub(crate) enum Receipts {
-    /// Of an exclusive store: made of the id, good until the end.
+    /// Receipts of an exclusive store: derived from the ids, valid until the store is closed.
     #[default]
     OfIds,
     Leased(Leases),
@@ -33,8 +33,8 @@ struct HeldBook {
     receipt: Receipt,
     lease: Duration,
     since: Time,
-    /// When the lease ends; `None` if it has ended, and only a change that is not stored yet needs
-    /// the receipt.
+    /// When the lease ends; `None` if it has ended and the receipt is kept only for a change that
+    /// is not stored yet.
     until: Option<Time>,
 }
 
@@ -45,7 +45,8 @@ impl HeldBook {
         (until < over).then(|| before(until, self.lease / 2))
     }
 
-    /// Before the lease ends, with time to spare for carts under way.
+    /// When the book is fenced: an eighth of the lease before its end, to leave time for carts
+    /// under way.
     fn fence_at(&self) -> Option<Time> {
         Some(before(self.until?, self.lease / 8))
     }
@@ -59,13 +60,13 @@ fn before(time: Time, by: Duration) -> Time {
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     held: HashMap<BookId, HeldBook>,
-    /// Not later than the first extension and the first fence that is due.
+    /// When the first extension and the first fence are due, or earlier.
     extend_at: Option<Time>,
     fence_at: Option<Time>,
-    /// Extensions have failed since the last that did not; when they are tried again.
+    /// True if the last extension failed; `retry_at` is when the next one may be tried.
     failing: bool,
     retry_at: Option<Time>,
-    /// Outcomes that are not stored, since the leases were lost.
+    /// Outcomes that could not be stored because the leases were lost.
     over: HashMap<BookId, BookOutcome>,
 }
 
@@ -91,7 +92,7 @@ fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
 }
 
 impl Leases {
-    /// A book was delivered; the lease counts from the call at `called`.
+    /// Adds a delivered book; its lease counts from the call at `called`.
     pub(super) fn admit(&mut self, delivery: &Delivery, called: Time) {
         let lease = delivery.lease.unwrap_or(Duration::MAX);
         let until = Some(called + lease);
@@ -101,17 +102,17 @@ impl Leases {
         self.held.insert(delivery.book.id, held);
     }
 
-    /// The outcome of a delivered book that is not stored, if it ended before.
+    /// Takes the outcome of a delivered book that ended here before without being acked.
     pub(super) fn ended_before(&mut self, id: BookId) -> Option<BookOutcome> {
         self.over.remove(&id)
     }
 
-    /// Books whose receipts are used up.
+    /// Drops the receipts of settled or lost books.
     pub(super) fn forget(&mut self, ids: impl IntoIterator<Item = BookId>) {
         ids.into_iter().for_each(|id| drop(self.held.remove(&id)));
     }
 
-    /// The outcome of a book is not stored, since its lease was lost.
+    /// Remembers the outcome of a book that could not be stored because its lease was lost.
     pub(super) fn remember(&mut self, id: BookId, outcome: BookOutcome) {
         if self.over.len() >= MOST_OVER {
             self.over.clear();
@@ -124,12 +125,12 @@ impl Leases {
         !self.failing && self.fence_at.is_none_or(|at| at > now)
     }
 
-    /// When there is something to do.
+    /// When the next extension or fence is due.
     pub(super) fn due(&self) -> Option<Time> {
         earlier(self.extend_at, self.fence_at)
     }
 
-    /// When leases have to be given up.
+    /// When the first book has to be fenced.
     pub(super) fn fence_at(&self) -> Option<Time> {
         self.fence_at
     }
@@ -142,7 +143,8 @@ impl Leases {
         self.failing &= self.fence_at.is_some();
     }
 
-    /// Leases to be extended now, all by the same time. [`Leases::extended`] follows.
+    /// Leases to be extended now, all by the same time. The caller passes the answer to
+    /// [`Leases::extended`].
     pub(super) fn extension(&mut self, now: Time) -> Option<(Vec<(BookId, Receipt)>, Duration)> {
         self.extend_at.filter(|at| *at <= now)?;
         let due = self.held.iter().filter(|(_, held)| held.extend_at().is_some_and(|at| at <= now));
@@ -154,8 +156,8 @@ impl Leases {
         lease.map(|lease| (due, lease))
     }
 
-    /// Takes the answers to an extension that was called at `called`; returns books whose leases
-    /// are lost. False if the store did not answer: it is asked again.
+    /// Applies the answers to an extension called at `called`; returns books whose leases are lost.
+    /// False if the store did not answer: the extension is retried.
     pub(super) fn extended(
         &mut self,
         asked: (Vec<(BookId, Receipt)>, Duration),
@@ -191,8 +193,8 @@ impl Leases {
         ending
     }
 
-    /// The leases of these books are given up. The receipts of those with changes that are not
-    /// stored yet are kept if the engine refuses late ones.
+    /// Ends the leases of these books. Receipts of books in `pending` are kept for changes that are
+    /// not stored yet, which the engine refuses if they are late.
     pub(super) fn fence(&mut self, ids: &[BookId], pending: &HashSet<BookId>) {
         for id in ids {
             match self.held.get_mut(id) {

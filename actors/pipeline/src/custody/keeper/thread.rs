@@ -30,14 +30,15 @@ pub type DownHook = dyn Fn(&str, Option<Duration>) + Send;
 pub struct KeeperHooks {
     /// Makes all that sinks have burned durable. Called before acks are stored; may block.
     pub sync: Box<dyn Fn() -> Result<(), Failure> + Send>,
-    /// The store fails, with the reason and the time until the next attempt; `None`: no attempt.
+    /// Called when the store fails, with the reason and the time until the next attempt; `None` for
+    /// no attempt.
     pub down: Box<DownHook>,
-    /// The store, reported down before, works again after this time.
+    /// Called when the store, reported down before, works again after this time.
     pub up: Box<dyn Fn(Duration) + Send>,
-    /// The leases of this number of books were lost: they may be worked on elsewhere.
+    /// Called when the leases of this number of books were lost: other processes may work on them.
     pub lost: Box<dyn Fn(usize) + Send>,
-    /// The owner of a source that stored this position does not own it any more. Called before the
-    /// books are dropped.
+    /// Called when the owner that stored this position has lost the source, before the books are
+    /// dropped.
     pub disowned: Box<dyn Fn(&Checkpoint) + Send>,
 }
 
@@ -168,7 +169,7 @@ impl Keeper {
         committed
     }
 
-    /// Waits for an answer of the store; meanwhile gives up leases that end.
+    /// Waits for an answer of the store; meanwhile fences books whose leases are about to expire.
     async fn on<T>(&self, mut reply: Reply<'_, T>) -> T {
         loop {
             let Some(at) = self.journal.fence_at() else {
@@ -193,7 +194,7 @@ impl Keeper {
         }
     }
 
-    /// Gives up leases that are about to end, since they could not be extended.
+    /// Fences books whose leases are about to expire and could not be extended.
     fn fence(&self) {
         let ending = self.journal.fence();
         if planted::has(Defect::KeeperFencesNothing) {

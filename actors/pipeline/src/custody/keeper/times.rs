@@ -8,7 +8,7 @@ use gopherworks_balancer::figures::{BOUNDS, Buckets};
 /// A histogram of durations, written by one thread and read by any.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// By bound of [`BOUNDS`], and those beyond the last.
+    /// Number of durations by bound of [`BOUNDS`], and number beyond the last bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
 }

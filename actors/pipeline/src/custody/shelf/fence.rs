@@ -1,4 +1,4 @@
-//! Giving up books whose leases in a shared store end.
+//! Fencing: books whose leases in a shared store are about to expire leave this process.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,8 @@ use crate::book::{Book, BookId};
 use crate::custody::lease::Note;
 
 impl Shelf {
-    /// Revokes the leases of carts with one of these books, and removes the books; the others of
-    /// the carts return.
+    /// Revokes the leases of carts that carry one of these books, and removes the books; other
+    /// books of those carts return to the pile.
     pub fn fence(&mut self, lost: &HashSet<BookId>) -> Vec<Book> {
         self.revoke_if(|batch| batch.books.iter().any(|book| lost.contains(&book.id)));
         let mut gone = Vec::new();
@@ -42,7 +42,7 @@ impl Shelf {
             }
         }
         self.ready_bytes -= gone.iter().map(Book::size).sum::<u64>();
-        // Whatever process gets them next notes its own tries.
+        // The process that gets them next records its own tries.
         self.forget_noted(lost);
         gone
     }

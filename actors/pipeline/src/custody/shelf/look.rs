@@ -1,4 +1,4 @@
-//! What operators look at.
+//! The books of a pile, for the JSON API.
 
 use super::{ReturnedBook, Shelf};
 use crate::book::Book;
@@ -10,20 +10,20 @@ use gopherworks_supervision::clock::Time;
 pub struct SeenBook {
     /// The book as it was stored.
     pub book: Book,
-    /// Where it is.
+    /// Whether it may be leased, is delayed or is leased.
     pub state: SeenState,
     /// Attempts charged on this pile.
     pub attempts: u32,
 }
 
-/// Where a book of a pile is.
+/// The state of a book on a pile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeenState {
-    /// It may be leased.
+    /// The book may be leased.
     Ready,
-    /// It may be leased again from this time on.
+    /// The book may be leased again from this time on.
     Delayed(Time),
-    /// Leased, and held by this node.
+    /// The book is leased by this node.
     Leased(HolderId),
 }
 
@@ -52,9 +52,9 @@ impl Shelf {
         self.delayed.keys().next().map(|(due, _)| *due)
     }
 
-    /// `most` of its books, without the first `skipped`: those that are leased, then those that are
-    /// ready, returned ones first, then those that are delayed; each only if it is wanted. Takes
-    /// time in proportion to `skipped + most`.
+    /// At most `most` books after the first `skipped`: leased ones, then ready ones (returned ones
+    /// first), then delayed ones, each group only if it is wanted. Takes time in proportion to
+    /// `skipped + most`.
     pub fn look(
         &self,
         (leased, ready, delayed): (bool, bool, bool),

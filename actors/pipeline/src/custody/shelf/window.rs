@@ -15,11 +15,11 @@ use gopherworks_supervision::clock::Time;
 /// What the shelf of a durable pile knows of the store.
 #[derive(Debug)]
 pub(super) struct Durable {
-    /// Most books in memory that rest or are ready.
+    /// Maximum number and bytes of ready and delayed books in memory.
     window: Want,
-    /// Other processes use the pile.
+    /// True if other processes use the pile.
     shared: bool,
-    /// Of a shared pile: 0 if no process has books of it, nor can any come.
+    /// Of a shared pile: 0 once no process has books of it and none can come.
     elsewhere: usize,
     /// Returned books that the journal has not recorded yet.
     noted: Vec<Noted>,
@@ -40,11 +40,11 @@ pub(super) struct Durable {
 pub struct Noted {
     /// The book's id.
     pub id: BookId,
-    /// What is known of it.
+    /// Attempts on it, and marks.
     pub note: Note,
     /// When it may be leased again.
     pub due: Option<Time>,
-    /// False if it rests in the store only.
+    /// False if it is in the store only.
     pub held: bool,
 }
 
@@ -69,12 +69,13 @@ impl Shelf {
         self.durable.as_ref().map_or(0, |durable| durable.behind)
     }
 
-    /// Books that are not in memory: behind, or perhaps in other processes.
+    /// Number of books that are not in memory: those behind, and one if other processes may have
+    /// some.
     pub fn late(&self) -> usize {
         self.durable.as_ref().map_or(0, |durable| durable.behind + durable.elsewhere)
     }
 
-    /// No process has books of this pile, nor can any come to it.
+    /// Records that no process has books of this pile and none can come.
     pub fn is_over(&mut self) {
         if let Some(durable) = &mut self.durable {
             durable.elsewhere = 0;
@@ -220,7 +221,7 @@ impl Shelf {
         }
     }
 
-    /// Drops what is noted of books that are not here any more.
+    /// Drops the notes on books that this process no longer has.
     pub(super) fn forget_noted(&mut self, gone: &HashSet<BookId>) {
         if let Some(durable) = &mut self.durable {
             durable.noted.retain(|noted| !gone.contains(&noted.id));

@@ -1,4 +1,5 @@
-//! Delivering books: those of messages that this process has, and those that the consumer gives.
+//! Delivers books: free ones of messages that this process holds, then those of new messages from
+//! the consumer.
 
 use gopherworks_pipeline::book::{Book, BookId};
 use gopherworks_pipeline::store::{Delivery, Want};
@@ -10,7 +11,7 @@ use crate::pack::Mine;
 use crate::record::Record;
 use crate::server::Delivered;
 
-/// Most messages that are asked for at once.
+/// Maximum number of messages that are asked for at once.
 const MOST: u64 = 256;
 
 /// What a fetch has so far.

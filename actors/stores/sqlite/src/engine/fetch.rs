@@ -11,7 +11,8 @@ use crate::encode::{StoredBody, decode, skip};
 use crate::error::sqlite;
 use crate::range::{Range, read};
 
-/// Most ended delays that are kept in memory; with more, the pile is read again from the first.
+/// Maximum number of ended delays that are kept in memory; with more, the pile is read again from
+/// the first.
 const MOST_RIPE: i64 = 10_000;
 
 /// What a fetch has found so far.

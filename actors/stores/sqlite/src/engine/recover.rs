@@ -175,7 +175,7 @@ impl Engine {
     }
 }
 
-/// Most parts of a position that are not merged when the store is opened.
+/// Maximum number of parts of a position that are not merged when the store is opened.
 const MOST_PARTS: usize = 64;
 
 /// The position of each share of each source, and the largest number of its parts.

@@ -25,7 +25,7 @@ impl Journal {
         safe
     }
 
-    /// Has the keeper ask whether any process has books of a pile, once all changes are stored.
+    /// Requests a check for books of this pile in any process, made once all changes are stored.
     pub(crate) fn verify(&self, pile: PileKey) {
         let mut state = self.lock();
         if state.verify.insert(pile) {
@@ -37,18 +37,18 @@ impl Journal {
         self.clock.now()
     }
 
-    /// When leases have to be given up, if there are any.
+    /// When the first book has to be fenced, if books are leased.
     pub(in crate::custody::keeper) fn fence_at(&self) -> Option<Time> {
         self.lock().receipts.leases()?.fence_at()
     }
 
-    /// Resolves at that time.
+    /// Resolves at the time `at`.
     pub(in crate::custody::keeper) fn sleep_until(&self, at: Time) -> Sleep {
         self.clock.sleep_until(at)
     }
 
-    /// Takes over deliveries of a call at `called`; returns those to be handed out. Others have
-    /// ended here before, which is stored by their new receipts.
+    /// Adds the deliveries of a call at `called`; returns those to be handed out. The others ended
+    /// here before, and are acked with their new receipts.
     pub(in crate::custody::keeper) fn admit(
         &self,
         books: Vec<Delivery>,
@@ -72,8 +72,8 @@ impl Journal {
         books.into_iter().filter(is_new).collect()
     }
 
-    /// Takes the answers to an extension; returns books whose leases are lost, and whether the
-    /// store had failed before and whether it fails now.
+    /// Applies the answers to an extension; returns books whose leases are lost, and whether
+    /// extensions failed before and fail now.
     pub(in crate::custody::keeper) fn extended(
         &self,
         asked: (Vec<(BookId, Receipt)>, Duration),
@@ -95,7 +95,7 @@ impl Journal {
         lost
     }
 
-    /// Gives up leases that are about to end; returns their books.
+    /// Fences books whose leases are about to expire, and returns them.
     pub(in crate::custody::keeper) fn fence(&self) -> Vec<BookId> {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -110,7 +110,7 @@ impl Journal {
         ending
     }
 
-    /// Takes over what an answer says of leases. Returns how many were lost.
+    /// Applies the answer to a commit to the leases. Returns how many were lost.
     pub(in crate::custody::keeper) fn settled(&self, answer: &Answer) -> usize {
         let mut state = self.lock();
         let Some(leases) = state.receipts.leases() else {
@@ -131,7 +131,7 @@ impl Journal {
         leases.extension(now).map(|(books, lease)| Work::Extend(books, lease))
     }
 
-    /// What is to be done about leases at once.
+    /// The extension or fence that is due, if any.
     #[cfg(test)]
     pub(in crate::custody::keeper) fn take_lease_work(&self) -> Option<Work> {
         Self::lease_work(&mut self.lock(), self.clock.now())

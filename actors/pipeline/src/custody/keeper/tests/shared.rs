@@ -1,5 +1,5 @@
 //! Two processes on one shared store, in virtual time: no book is lost, none is burned twice unless
-//! a lease has ended, and what comes too late changes nothing.
+//! a lease has ended, and late changes have no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
