@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use gopherworks_supervision::clock::Time;
 
-/// Maximum number of marks kept. Beyond it every second mark is dropped, so the error of an age is
-/// at most a hundredth of it, or the pause between two marks.
+/// Maximum number of marks kept. Beyond it every second mark is dropped. From half of it on, marks
+/// are as far apart as a 128th of the age of the first book, so that an age is off by little more.
 const MOST: usize = 256;
 
 /// Marks of one pile.
@@ -29,7 +29,11 @@ impl Ages {
         while self.marks.front().is_some_and(|(_, next)| *next <= first) {
             self.marks.pop_front();
         }
-        if self.marks.back().is_none_or(|(_, last)| *last < next) {
+        let gap = match self.marks.front() {
+            Some((since, _)) if self.marks.len() >= MOST / 2 => (now - *since) / (MOST as u32 / 2),
+            _ => Duration::ZERO,
+        };
+        if self.marks.back().is_none_or(|(at, last)| *last < next && now - *at >= gap) {
             self.marks.push_back((now, next));
         }
         if self.marks.len() > MOST {
@@ -84,6 +88,6 @@ mod tests {
         // The book at 5,000 came at second 5,000.
         ages.mark(now, (Some(5_000), 10_001));
         let age = ages.oldest(now).map_or(0, |age| age.as_secs());
-        assert!((4_800..=5_000).contains(&age), "{age}");
+        assert!((4_900..=5_000).contains(&age), "{age}");
     }
 }

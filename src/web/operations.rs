@@ -279,12 +279,13 @@ impl Operations {
         self.hosts.as_ref().and_then(|hosts| hosts.refusal(request))
     }
 
-    /// The refusal of a request from another host, or without the token that it needs.
-    fn refusal(&self, request: &HttpRequest) -> Option<HttpResponse> {
+    /// The refusal of a request from another host, or without the token that the route needs.
+    fn refusal(&self, request: &HttpRequest, route: &str) -> Option<HttpResponse> {
         if let Some(refusal) = self.foreign(request) {
             return Some(refusal);
         }
-        let is_health = request.path().rsplit_once("/health/").is_some();
+        // Not the request's path: the name of a node may contain anything.
+        let is_health = route.starts_with("/health/");
         let is_refused = self.access.is_closed && !is_health && !self.access.is_trusted(request);
         is_refused.then(|| {
             let text = "send the token of `[operations]` as `Authorization: Bearer`";
@@ -310,7 +311,7 @@ impl Operations {
                         Ok(answer) => answer,
                         Err(refusal) => refusal.response(),
                     };
-                    ready(protected(of.refusal(&request).unwrap_or_else(answer)))
+                    ready(protected(of.refusal(&request, path).unwrap_or_else(answer)))
                 };
                 let route = web::route().guard(readable).to(shown);
                 // The name of a gopher contains a slash.

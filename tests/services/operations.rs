@@ -154,7 +154,8 @@ async fn on_a_public_address_all_but_health_requires_the_token() {
     let text = design(&format!("public = true\ntoken = {token:?}"));
     let (running, address) = start(&text).await;
     assert_eq!(get(address, "/health/ready").await.status, 200);
-    for path in ["/metrics", "/snapshot"] {
+    assert_eq!(get(address, "/api/nodes/x/health/live").await.status, 401);
+    for path in ["/metrics", "/snapshot", "/api/stream"] {
         let refused = get(address, path).await;
         assert_eq!(refused.status, 401, "{path}");
         assert!(refused.head.contains("www-authenticate: Bearer"), "{}", refused.head);
@@ -167,7 +168,8 @@ async fn on_a_public_address_all_but_health_requires_the_token() {
             ("Bearer".to_owned(), 401),
         ] {
             let lines = format!("host: localhost\r\nauthorization: {sent}\r\n");
-            let said = ask(address, &format!("GET {path}"), &lines).await;
+            // The body of a stream has no end.
+            let said = ask(address, &format!("HEAD {path}"), &lines).await;
             assert_eq!(said.status, wanted, "{path} {sent}");
             assert!(!said.body.contains(token), "{}", said.body);
         }
@@ -224,6 +226,24 @@ async fn every_metric_is_on_the_reference_page_with_its_labels() {
         })
         .collect();
     assert_eq!(said, listed);
+    running.stop().await;
+}
+
+#[actix_web::test]
+async fn a_requesters_server_shows_the_topology_even_if_a_balancer_bears_its_name() {
+    let load = r#"load = { kind = "http", listen = "127.0.0.1:0", admin = "/admin" }"#;
+    let text = format!("{}[requesters.web]\nto = \"desk\"\n{load}\n", design(""));
+    let loaded = Loaded::parse("desk.toml", text, &Catalog::standard(), &Overrides::default());
+    let running = Topology::from_plan(loaded.expect("a right file").plan).start().await;
+    let running = running.expect("it starts");
+    let web = running.addresses()[0].1;
+    burned(&running, 4).await;
+    let ledger = get(web, "/admin/api/ledger").await;
+    assert!(ledger.status == 200 && ledger.body.contains(r#""burned":4"#), "{ledger:?}");
+    let metrics = get(web, "/admin/metrics").await.body;
+    // The balancer that it serves is counted once.
+    let ready = metrics.lines().filter(|line| line.starts_with("gopherworks_balancer_ready{"));
+    assert_eq!(ready.count(), 1, "{metrics}");
     running.stop().await;
 }
 

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use gopherworks_supervision::clock::{Clock, Time};
@@ -24,6 +24,8 @@ use super::nodes::EventRow;
 use super::{Question, Refusal, query};
 use crate::report::Ledger;
 use crate::topology::{NodeStatus, RunningTopology};
+
+const MEDIA: &str = "text/event-stream";
 
 /// Maximum number of open streams.
 const MOST: usize = 128;
@@ -201,6 +203,10 @@ impl Feed {
 
 pub(crate) fn stream(of: &Operations, request: &HttpRequest) -> Answer {
     let running = of.chosen(query::<Question>(request)?.topology.as_deref())?;
+    if request.method() == Method::HEAD {
+        // Otherwise it would hold a place without an end.
+        return Ok(HttpResponse::Ok().content_type(MEDIA).finish());
+    }
     let Ok(place) = of.streams.places.clone().try_acquire_owned() else {
         let message = format!("at most {MOST} streams are served at once");
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message));
@@ -228,7 +234,7 @@ pub(crate) fn stream(of: &Operations, request: &HttpRequest) -> Answer {
         let part = feed.next().await?;
         Some((Ok::<_, Infallible>(part), feed))
     });
-    let mut response = HttpResponse::Ok().content_type("text/event-stream").streaming(parts);
+    let mut response = HttpResponse::Ok().content_type(MEDIA).streaming(parts);
     response.extensions_mut().insert(Streamed);
     Ok(response)
 }

@@ -81,6 +81,21 @@ async fn every_route_answers_as_the_document_says() {
     running.stop().await;
 }
 
+#[test]
+fn the_page_lists_every_route() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| `/"));
+    let listed: BTreeSet<&str> = rows
+        .flat_map(|row| row.split(" | ").next().expect("a cell").split('`'))
+        // The page for browsers is no part of the API.
+        .filter(|word| word.starts_with('/') && *word != "/")
+        .collect();
+    let document = openapi();
+    let known = document["paths"].as_object().expect("paths").keys();
+    assert_eq!(listed, known.map(String::as_str).collect());
+}
+
 #[actix_web::test]
 async fn no_route_answers_another_host_or_changes_anything() {
     let (running, address) = start(&design("")).await;
