@@ -37,7 +37,7 @@ pub use outline::{Outline, OutlineAsk, OutlineNode, OutlineWay};
 /// The output format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Text for a terminal of 120 columns; [`Picture::text`] draws for others.
+    /// Text for a terminal of 120 columns; [`Picture::text`] draws for other widths.
     Text,
     /// A Graphviz digraph (DOT).
     Dot,

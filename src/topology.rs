@@ -83,7 +83,7 @@ pub struct Options {
     /// Keeps the piles that do not say `store = "memory"`, instead of the plan's store. A
     /// simulation uses a simulated store in its place, and a dry run none.
     pub store: Option<Arc<dyn Backend>>,
-    /// A simulated store stands in for the plan's, as it does in every simulation.
+    /// True to use a simulated store in place of the plan's, as every simulation does.
     pub stand_in: bool,
     /// Reads all sources anew, also those that earlier runs on the store have read.
     pub again: bool,
@@ -234,7 +234,7 @@ impl Topology {
         wiring::start(&self.plan, &self.options, None).await
     }
 
-    /// What all lives of a process share, at this clock.
+    /// State shared by all lives of a process on this clock.
     #[cfg(feature = "simulate")]
     pub(crate) fn shared(&self, clock: &Clock) -> store::Shared {
         store::Shared::new(&self.plan, &self.options, clock)

@@ -35,9 +35,9 @@ pub struct Check {
 pub struct Suspect {
     /// Id of the book; `balancer#number` for a request.
     pub id: String,
-    /// What is wrong with it.
+    /// What is wrong with the book or request, as text.
     pub what: String,
-    /// Its last lines of the trace.
+    /// The last lines of the trace about it.
     pub trace: Vec<String>,
 }
 

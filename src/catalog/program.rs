@@ -128,9 +128,10 @@ pub(in crate::catalog) struct Program {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::catalog) enum OutputTarget {
     Discard,
-    /// It goes to the standard output of this process.
+    /// Output goes to the standard output of this process.
     Inherit,
-    /// It is returned as the answer; the program is killed if it writes more than this many bytes.
+    /// Output is returned as the answer; the program is killed if it writes more than this many
+    /// bytes.
     Answer(u64),
 }
 
@@ -151,7 +152,7 @@ pub(in crate::catalog) enum Cause {
     Program,
     Time,
     Feed,
-    /// It can't be started or run on this system now, or the run is being stopped.
+    /// The program can't be started or run on this system now, or the run is being stopped.
     Elsewhere,
 }
 

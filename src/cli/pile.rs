@@ -325,7 +325,7 @@ impl Store {
 struct PileRow<'a> {
     name: String,
     kept: &'static str,
-    /// What the store has of it, if anything.
+    /// The books of the pile in the store, if it has any.
     stored: Option<&'a Surveyed>,
 }
 

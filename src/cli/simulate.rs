@@ -38,7 +38,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(code::with(code, [traced, written, shown]))
 }
 
-/// Says that the plan's store is not used.
+/// Prints a note that a simulated store is used in place of the plan's.
 pub fn say_stand_in(plan: &Plan, quiet: bool) {
     if plan.store.is_some() && !quiet {
         let place = plan.store_place();

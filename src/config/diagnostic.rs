@@ -157,7 +157,7 @@ impl Origin {
 pub enum Severity {
     /// The design can't run.
     Error,
-    /// It runs, perhaps not as intended.
+    /// The config can be run, but may not do what was intended.
     Warning,
 }
 

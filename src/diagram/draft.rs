@@ -9,7 +9,7 @@ use crate::config::elements::{CrewConfig, Exclusive, KindConfig, LoadConfig, Top
 use crate::config::label::{base, compare, product};
 use crate::plan::named;
 
-/// How the nodes of a config are drawn.
+/// Options for the drawing of nodes.
 pub struct Draft<'a> {
     pub shared: BTreeSet<&'a str>,
     /// The axes of the whole topology if copies are folded; `None` if they are expanded.
@@ -144,7 +144,7 @@ fn balancers_of(nodes: &[DiagramNode]) -> BTreeMap<&str, usize> {
     nodes.map(|(at, node)| (node.name.as_str(), at)).collect()
 }
 
-/// The balancer that a work or a burn asks.
+/// Index of the balancer that a work or a burn sends requests to.
 fn balancer(balancers: &BTreeMap<&str, usize>, kind: &KindConfig) -> Option<usize> {
     let to = clean(named(kind)?);
     balancers.get(&*to).or_else(|| balancers.get(base(&to))).copied()

@@ -70,7 +70,7 @@ pub struct Team {
     pub count: u32,
     /// `10 workers` or `100 clients`.
     pub title: String,
-    /// What each of them does, as lines of text.
+    /// What each worker or client does, as lines of text.
     pub notes: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ impl DiagramWay {
     }
 }
 
-/// What asks a balancer on behalf of books.
+/// A crew or an incinerator that asks a balancer on behalf of books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
     /// Index into [`Graph::ways`].
@@ -136,7 +136,7 @@ pub enum What {
     Crew(DiagramCrew),
     /// A way without gophers, with the most books at a time if that is set.
     Relay(Vec<String>),
-    /// From a requester to its balancer. The name is an identifier: both ends say it all.
+    /// From a requester to its balancer. Drawings omit the name, which only identifies the way.
     Requests,
 }
 
@@ -150,7 +150,7 @@ pub struct DiagramCrew {
     pub load: String,
     /// Kinds of work, in order of execution; `asks desk` if a balancer does it.
     pub work: Vec<String>,
-    /// The balancers that it asks, as indices into [`Graph::nodes`].
+    /// Balancers that the crew asks, as indices into [`Graph::nodes`].
     pub asks: BTreeSet<usize>,
     /// Cost of each of [`STEPS`]; `None` if it is zero.
     pub times: [Option<String>; 4],

@@ -201,7 +201,7 @@ fn boxed(word: &str, content: &Content, height: usize, [left, right]: [bool; 2])
     out
 }
 
-/// Lines that the way back of empty carts takes.
+/// Number of lines for the way back of empty carts: 1 for a crew, else 0.
 fn has_carts(way: &DiagramWay) -> usize {
     usize::from(matches!(way.what, What::Crew(_)))
 }

@@ -40,11 +40,11 @@ const OWN_FIRST: Duration = Duration::from_secs(1);
 /// Why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The client has stalled, or is slower than the least rate, while it reads a response.
+    /// The client has stalled, or is slower than the minimum rate, while it reads a response.
     SlowToTake,
     /// The client has not sent the rest of a head, or of a body whose request is answered.
     SlowToSend,
-    /// It was idle while clients wait for a place or the server shuts down.
+    /// The connection was idle while clients wait for a place or the server shuts down.
     Idle,
     /// The shutdown's time is over.
     Ended,

@@ -16,7 +16,7 @@ use crate::config::label::{is_name, unlabelled};
 use crate::config::{Code, nearest};
 use target::Pattern;
 
-/// The name of the store as a target, unless a node has it.
+/// Target name of the store, unless a node has this name.
 const STORE: &str = "store";
 
 /// A fault with its resolved targets.
@@ -336,7 +336,7 @@ fn one(
                     // Rules that count visits or items apply at every point.
                     (None, None) => !by_visit,
                     (None, Some(_)) => {
-                        // Kinds that are of no actor as a whole.
+                        // Kinds that apply to visits of a point, not to a whole actor.
                         by_visit
                             || messages(kind)
                             || matches!(kind, Kind::Error { .. } | Kind::Poison)

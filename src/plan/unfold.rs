@@ -148,6 +148,7 @@ fn is_shared(config: &TopologyConfig, name: &str) -> bool {
 /// Resolves the reference `end`, made by the copy at `at` of the node `who`.
 fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<String, Wrong> {
     let simply = |message| Wrong { message, help: None };
+    // `said`: the places along axes that the reference names, such as `lane=2`.
     let (base, said) = parse(end).map_err(simply)?;
     let known = config.piles.contains_key(base)
         || config.dumps.contains_key(base)

@@ -14,10 +14,10 @@ use super::until_done;
 use crate::report::Report;
 use crate::topology::{Done, Options, RunningTopology, Shared, StartError, Topology};
 
-/// Pause before a process is started again whose store could not be opened.
+/// Pause before another start of a process whose store could not be opened.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A process in virtual time.
+/// A process in virtual time, which faults may kill and start again.
 pub struct Lives {
     topology: Topology,
     clock: Clock,
@@ -34,13 +34,13 @@ pub struct Lives {
 pub struct Ended {
     /// Report of the last life.
     pub report: Report,
-    /// Why it ended.
+    /// Why the last life ended.
     pub done: Done,
-    /// What is left, if there is a store.
+    /// Content of the store at the end, if there is one.
     pub(crate) store: Option<StoreEnd>,
 }
 
-/// What a simulated store holds at the end.
+/// Content of a simulated store at the end.
 #[derive(Debug, Default)]
 pub(crate) struct StoreEnd {
     pub(crate) account: Account,
@@ -52,7 +52,7 @@ pub(crate) struct StoreEnd {
     pub(crate) unbalanced: (u64, u64),
 }
 
-/// Passes records on until the process is killed.
+/// A tracer that forwards records until the process is killed.
 struct Life {
     tracer: Option<Arc<dyn Tracer>>,
     over: AtomicBool,
@@ -114,8 +114,8 @@ impl Lives {
         self.running.fired()
     }
 
-    /// Runs to the end of the last life: drained on its own, drained after the limit, or stuck. One
-    /// that is still running at `late` is stopped with this failure.
+    /// Runs to the end of the last life: drained on its own, drained after the limit, or stuck. A
+    /// life that is still running at the time `late` is stopped with the failure `late`.
     ///
     /// # Errors
     /// As [`Topology::start`], of a later life.
@@ -163,7 +163,7 @@ impl Lives {
         self.running.crash().await;
     }
 
-    /// Starts the next life, as a service manager does: again and again while the store can't be
+    /// Starts the next life, and repeats this, as a service manager does, while the store can't be
     /// reached.
     async fn start_again(&mut self, late: Time) -> Result<(), StartError> {
         loop {
@@ -182,7 +182,7 @@ impl Lives {
         }
     }
 
-    /// What the store holds at the end.
+    /// Reads the content of the store at the end.
     async fn left(&self, done: &Done) -> Option<StoreEnd> {
         let store = self.shared.store.as_ref()?.process();
         let plan = self.topology.plan();

@@ -375,7 +375,7 @@ impl RunningTopology {
         }
     }
 
-    /// Ends as a killed process does: nothing is stored any more, and nothing told.
+    /// Ends as a killed process does: nothing further is stored or reported.
     #[cfg(feature = "simulate")]
     pub(crate) async fn crash(&self) {
         let inner = self.inner();

@@ -170,7 +170,7 @@ pub(super) fn lease(plan: &Plan) -> Duration {
     }
 }
 
-/// What the lives of one process share: its faults, and in a simulation the store.
+/// State shared by the lives of one process: its faults, and in a simulation the store.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
     pub(super) faults: Option<Arc<FaultEngine>>,
@@ -190,7 +190,7 @@ impl Shared {
         }
     }
 
-    /// Without faults that kill the process.
+    /// State of a process with one life: without faults that kill it.
     pub(super) fn of_one_life(plan: &Plan, options: &Options, clock: &Clock) -> Self {
         let mut options = options.clone();
         if let Faulting::Planned { .. } | Faulting::Exactly(_) = options.faults {

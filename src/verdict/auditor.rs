@@ -44,7 +44,7 @@ pub struct Audit {
     offered: u64,
     burned: u64,
     dead: u64,
-    /// Books that were burned again, with counts.
+    /// Books that were burned again, each with the number of repetitions.
     twice: BTreeMap<u64, u64>,
     /// Open requests, by balancer and number.
     asked: BTreeMap<(Arc<str>, u64), Vec<String>>,
@@ -58,7 +58,7 @@ pub struct Audit {
     down: BTreeMap<String, Time>,
     recoveries: Vec<Duration>,
     culprits: BTreeMap<String, u64>,
-    /// What is known of a store, if there is one.
+    /// The account of books on a store, if there is one.
     kept: Kept,
 }
 
@@ -87,7 +87,7 @@ impl Auditor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the account so far and starts another. `store` is what a simulated store holds.
+    /// Returns the account so far and starts another. `store` is the content of a simulated store.
     pub(crate) fn finish(&self, store: Option<&StoreEnd>) -> Audit {
         let mut audit = std::mem::take(&mut *self.lock());
         if let Some(store) = store {

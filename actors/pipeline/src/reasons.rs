@@ -26,7 +26,7 @@ pub struct ReasonCount {
     pub reason: Option<String>,
     /// Number of failed attempts.
     pub count: u64,
-    /// Those without a further attempt: dead letters, and failed requests.
+    /// Number of failures without a further attempt: dead letters, and failed requests.
     pub final_count: u64,
     /// The first book or request that failed for this reason; `a read` for a source.
     pub first: String,
@@ -59,7 +59,7 @@ struct ReasonTally {
 /// Consequence of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
-    /// It is tried again.
+    /// The book or request is tried again.
     Again,
     /// There is no further attempt.
     Final,

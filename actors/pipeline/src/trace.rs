@@ -109,7 +109,7 @@ pub enum Act<'a> {
         /// Ids of books that are burned, dropped or dead in the store.
         ended: &'a [BookId],
     },
-    /// An incinerator's sink was synced: what it burned before survives a crash.
+    /// An incinerator's sink was synced: books burned before survive a crash.
     Sync,
     /// The process was killed.
     Crash,

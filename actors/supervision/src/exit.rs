@@ -21,12 +21,13 @@ pub enum Exit {
     /// The actor was killed by the supervisor or its handle, or its epoch ended before it was
     /// bound.
     Killed,
-    /// Its thread ended, or never ran it.
+    /// The actor's thread ended, or never ran it.
     ArbiterDead,
-    /// It did not end in time after a kill, or the watchdog gave it up. Its thread may still be
-    /// running it.
+    /// The actor did not end in time after a kill, or the watchdog gave it up. Its thread may still
+    /// be running it.
     Hung,
-    /// It was given up without a fault of its own: the named actor blocked the thread it ran on.
+    /// The actor was given up without a fault of its own: the named actor blocked the thread it ran
+    /// on.
     Blocked(String),
 }
 

@@ -148,21 +148,22 @@ pub enum Kind {
     Crash {
         /// Time until it is started again.
         span: Duration,
-        /// At a point of the store: whether the call took effect before; `None` is drawn.
+        /// At a point of the store: whether the call took effect before the crash; `None` lets the
+        /// seed decide.
         stored: Option<bool>,
     },
     /// The store can't be reached.
     Unavailable {
-        /// For how long.
+        /// How long the store is unreachable.
         span: Duration,
     },
     /// The store's answer is lost.
     UnknownOutcome {
-        /// Whether the call took effect; `None` is drawn.
+        /// Whether the call took effect; `None` lets the seed decide.
         stored: Option<bool>,
     },
-    /// The store answers before it has synced what it stored: a crash loses it, unless a later call
-    /// is synced before.
+    /// The store answers before it has synced a change: a crash before the next sync loses the
+    /// change.
     LostSync,
 }
 
@@ -203,7 +204,7 @@ impl Kind {
             || self.lasts().is_some()
     }
 
-    /// How long its site is in another state, if it is.
+    /// How long the fault keeps its site in another state; `None` for a momentary fault.
     fn lasts(&self) -> Option<Duration> {
         match self {
             Kind::Full { span } | Kind::Slow { span, .. } | Kind::Unavailable { span } => {
@@ -256,7 +257,7 @@ pub struct Rule {
     pub what: What,
     /// Earliest time at which it fires.
     pub from: Time,
-    /// It fires only before this time.
+    /// The rule fires only before this time.
     pub until: Time,
     /// Maximum number of firings.
     pub times: u64,
@@ -295,7 +296,7 @@ pub enum FaultAction {
     Duplicate,
     /// Lose the answer.
     LoseAnswer {
-        /// Take effect before.
+        /// True if the call takes effect first.
         stored: bool,
     },
     /// Answer without syncing.
@@ -304,7 +305,7 @@ pub enum FaultAction {
     Crash {
         /// Time until it is started again.
         span: Duration,
-        /// Take effect before.
+        /// True if the call takes effect first.
         stored: bool,
     },
 }

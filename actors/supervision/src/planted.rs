@@ -20,7 +20,7 @@ pub enum Defect {
     KeeperAcksUnsynced,
     /// The keeper stores the position of a source in a commit of its own, after the books.
     KeeperSplitsPositions,
-    /// The keeper lets carts go on with books whose leases end.
+    /// The keeper does not fence: carts continue with books whose leases expire.
     KeeperFencesNothing,
     /// The keeper does not repeat a commit whose outcome is not known.
     KeeperForgets,

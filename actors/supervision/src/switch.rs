@@ -14,11 +14,11 @@ pub(super) const STRUCK: u8 = 4;
 /// A fault applied to a life at its next poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strike {
-    /// It panics with this message.
+    /// The actor panics with this message.
     Panic(String),
-    /// It is killed: neither `stopping` nor `stopped` runs.
+    /// The actor is killed: neither `stopping` nor `stopped` runs.
     Kill,
-    /// It stops normally, as if by itself.
+    /// The actor stops normally, as if by itself.
     Stop,
     /// It blocks its thread for this long, or until it is given up. In simulated time it stalls all
     /// children of its [`ArbiterSlot`](super::ArbiterSlot), or only itself if it has none.

@@ -52,12 +52,12 @@ pub(super) struct Bounds {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// It exited, or was killed by a signal from elsewhere.
+    /// The program exited, or was killed by a signal from elsewhere.
     Exit(ExitStatus),
     TimedOut,
-    /// It wrote too much, and was killed unless it had already exited.
+    /// The program wrote too much, and was killed unless it had already exited.
     TooMuch,
-    /// It was killed because the run is being stopped.
+    /// The program was killed because the run is being stopped.
     Stopped,
 }
 

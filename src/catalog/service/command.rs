@@ -65,6 +65,7 @@ impl Serve for Runner {
     }
 }
 
+/// A body in memory, as the standard input of a program.
 struct InMemory(Bytes);
 
 impl Feed for InMemory {

@@ -137,7 +137,7 @@ pub(super) fn show(
     Ok(code::OK)
 }
 
-/// What becomes of letters.
+/// What a command does with letters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Replayed,

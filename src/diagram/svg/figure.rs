@@ -9,10 +9,10 @@ use super::shapes::{BELT, GOPHER, NODE};
 /// Maximum number of columns of a text line in a figure.
 const LONGEST: usize = 36;
 
-/// Maximum number of workers drawn behind a balancer; a text says how many there are.
+/// Maximum number of workers drawn behind a balancer; a text gives their real number.
 const WORKERS: u32 = 5;
 
-/// Maximum number of clients drawn for a requester; a text says how many there are.
+/// Maximum number of clients drawn for a requester; a text gives their real number.
 const CLIENTS: u32 = 4;
 
 /// Horizontal distance of two gophers that stand side by side, in pixels.
@@ -28,7 +28,7 @@ pub enum FigurePart {
     Badge(f64, f64, String),
     /// A chevron centred on a point; true if it points right, false if left.
     Chevron(f64, f64, bool),
-    /// A level line that ends in an arrowhead: start, end and height.
+    /// A horizontal line that ends in an arrowhead: start, end and height.
     Fan(f64, f64, f64),
 }
 
@@ -165,8 +165,8 @@ fn belt(way: &DiagramWay, lines: &[(Weight, String)]) -> Figure {
     standing("belt", BELT, 1, badge, lines)
 }
 
-/// Draws a shape with lines below it, or several gophers in its place. A badge for copies adds a
-/// faint second shape behind it.
+/// Draws a shape, or several gophers in its place, with lines of text below. A badge for copies
+/// adds a faint second shape behind it.
 fn standing(
     id: &'static str,
     (wide, tall): (f64, f64),

@@ -28,7 +28,7 @@ pub enum ColumnItem {
     Pass(LineKind),
 }
 
-/// What a line between two figures stands for.
+/// Meaning of a line between two figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
     /// Books, or a requester's requests.

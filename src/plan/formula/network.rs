@@ -92,7 +92,7 @@ pub(super) struct Network {
     pub unit: f64,
     /// Upstream before downstream; incinerators last.
     pub nodes: Vec<NodeClass>,
-    /// In the order of the plan.
+    /// Classes of crews, in the order of the plan.
     pub crews: Vec<CrewClass>,
     pub cores: f64,
     /// Class of each pile of the plan, as an index into `nodes`.

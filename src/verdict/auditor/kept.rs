@@ -7,37 +7,39 @@ use gopherworks_pipeline::book::BookId;
 use super::Audit;
 use crate::simulate::StoreEnd;
 
-/// What the account has to know of books on a store, if the process is killed.
+/// Sets of books by what a crash of the process may do to them.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// There is a store.
+    /// True if there is a store.
     pub(super) on: bool,
     /// All books that were burned.
     ended: BTreeSet<u64>,
-    /// From a source, and not confirmed to be stored: a crash may undo them.
+    /// Books from a source that the store has not confirmed: a crash may lose them, and the source
+    /// gives them again.
     given: BTreeSet<u64>,
     stored: BTreeSet<u64>,
-    /// By incinerator: burned since its sink was synced. A crash undoes that.
+    /// By incinerator: books burned since its sink was last synced. A crash undoes these burns.
     unsynced: BTreeMap<String, Vec<u64>>,
-    /// Burned, and not confirmed by the store to have ended.
+    /// Burned books whose end the store has not confirmed.
     unconfirmed: BTreeSet<u64>,
-    /// May be burned once more, since a crash came before the store confirmed their ends.
+    /// Books that may be burned once more, since a crash came before the store confirmed their
+    /// ends.
     may_repeat: BTreeSet<u64>,
     undone: BTreeSet<u64>,
     dead: BTreeSet<u64>,
-    /// Confirmed by the store to have ended.
+    /// Books whose end the store has confirmed.
     over: BTreeSet<u64>,
-    /// Burns that may be repeated, and were.
+    /// Number of permitted repetitions of burns.
     pub(super) repeated: u64,
     pub(super) end: Option<End>,
 }
 
-/// What the store says at the end.
+/// The comparison with the store at the end.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) dropped: u64,
     pub(super) present: u64,
-    /// Besides what the trace says.
+    /// Lost books in addition to those of the trace.
     pub(super) lost: u64,
     pub(super) duplicates: u64,
 }
@@ -49,7 +51,7 @@ impl Kept {
         }
     }
 
-    /// Takes a burn; false if it is a duplicate.
+    /// Records a burn; false if it is a duplicate.
     pub(super) fn burned(&mut self, node: &str, book: u64) -> bool {
         let is_first = self.ended.insert(book) || self.undone.remove(&book);
         let is_repeated = !is_first && self.may_repeat.remove(&book);
@@ -85,10 +87,11 @@ impl Kept {
 }
 
 impl Audit {
-    /// A book was leased.
+    /// Records that a book was leased.
     pub(super) fn leased(&mut self, book: u64) {
         if self.kept.over.contains(&book) {
-            // Its end was stored, and came undone: a duplicate before it is burned again.
+            // The stored end of the book was lost: it counts as a duplicate even before it is
+            // burned again.
             self.twice.entry(book).or_default();
         } else if self.kept.on
             && !self.kept.stored.contains(&book)
@@ -96,13 +99,13 @@ impl Audit {
             && !self.kept.ended.contains(&book)
             && !self.open.contains_key(&book)
         {
-            // Stored by a commit whose outcome a killed process never learned.
+            // The book was stored by a commit whose outcome a killed process never received.
             self.offered += 1;
             self.open.insert(book, Vec::new());
         }
     }
 
-    /// The process was killed: what was not confirmed may come undone.
+    /// Records that the process was killed: changes that the store had not confirmed may be lost.
     pub(super) fn crash(&mut self) {
         let kept = &mut self.kept;
         let given = std::mem::take(&mut kept.given);
@@ -207,7 +210,8 @@ mod tests {
             self.tell("", &Act::Crash);
         }
 
-        /// Offered, burned (each once), allowed repetitions, open and duplicates.
+        /// Numbers of books offered, burned (each counted once) and repeated with permission; open
+        /// books; duplicates.
         fn account(&self) -> (u64, u64, u64, Vec<u64>, Vec<u64>) {
             let audit = self.0.lock();
             (

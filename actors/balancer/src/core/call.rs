@@ -28,7 +28,7 @@ pub enum CallError {
     Full,
     /// Shed under overload. The request has had no effect.
     Shed {
-        /// How long it had been queued.
+        /// How long the request had been queued.
         waited: Duration,
     },
     /// The deadline passed before there was a reply.

@@ -196,13 +196,13 @@ pub(crate) struct Timed {
 
 /// How an inline run ended.
 pub(crate) enum Ended {
-    /// With its times, if it was timed.
+    /// The work returned a reply; with its times, if it was timed.
     Answered(Option<Timed>),
-    /// With the text of the panic.
+    /// The work panicked, with this text.
     Panicked(String),
     /// The worker's incarnation ended first.
     Lost,
-    /// The caller dropped it.
+    /// The caller dropped the request.
     Dropped,
 }
 

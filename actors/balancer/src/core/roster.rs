@@ -44,7 +44,7 @@ impl<W: Work> WorkerCore<W> {
         }
     }
 
-    /// It has received its wake-up.
+    /// Notes that the worker has received its wake-up.
     pub(crate) fn heard(&self) {
         // Cleared before the notification, so that later requests send a new wake-up.
         self.wake_pending.store(false, Ordering::Release);

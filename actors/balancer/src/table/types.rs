@@ -40,14 +40,14 @@ pub struct Terms {
 /// Why a request ended without a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its deadline has passed.
+    /// The request's deadline has passed.
     Expired {
         /// True if a worker had started it: it may have had its effect.
         begun: bool,
     },
     /// Shed under overload.
     Shed {
-        /// How long it had been queued.
+        /// How long the request had been queued.
         waited: Duration,
     },
 }
@@ -109,7 +109,7 @@ pub struct Begun<U> {
     pub which: Ref,
     /// What the worker gets of the payload.
     pub item: U,
-    /// When the balancer accepted it.
+    /// When the balancer accepted the request.
     pub submitted: Time,
 }
 

@@ -22,13 +22,13 @@ pub(super) struct WorkerRecord {
     /// Moving average of service times, in seconds.
     pub(super) usual: Option<f64>,
     pub(super) answered: Time,
-    /// It has been up before, so the next time is a restart.
+    /// True if the worker was up before, so its next start is a restart.
     pub(super) known: bool,
-    /// Start of its slow start.
+    /// When its slow start began; `None` if it is warm.
     pub(super) warming: Option<Time>,
     /// The end of its ejection; `None` if it is not ejected.
     pub(super) out: Option<Time>,
-    /// Above the number of workers wanted.
+    /// True if the worker exceeds the wanted number of workers.
     pub(super) parked: bool,
     pub(super) ejections: u32,
     pub(super) readmitted: Option<Time>,

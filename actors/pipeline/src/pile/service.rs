@@ -29,7 +29,7 @@ pub(super) struct Entered {
 }
 
 enum How {
-    /// It had no books left to unload.
+    /// The cart had no books left to unload.
     Empty,
     /// Space is reserved for this many books.
     Reserved(usize),

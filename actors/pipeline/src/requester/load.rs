@@ -70,9 +70,9 @@ pub enum Arrivals {
 /// Order in which a requester takes the replies to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// As they arrive.
+    /// Replies are taken as they arrive.
     #[default]
     Completion,
-    /// In the order of the requests: an early reply waits for those before it.
+    /// Replies are taken in the order of the requests: an early reply waits for those before it.
     Input,
 }

@@ -25,8 +25,8 @@ use gopherworks_supervision::fault::Point;
 pub use simulation::{STORE, Simulation};
 use state::State;
 
-/// What a shared [`MemoryStore`] promises: all of it but begun marks, of the server that it stands
-/// for.
+/// Promises of a shared [`MemoryStore`], those of the server that it simulates: all but begun
+/// marks.
 const SHARED: Promises = Promises {
     actor_death: true,
     kill: true,
@@ -51,13 +51,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 struct Disk {
     state: State,
-    /// What a crash leaves, if the last changes are not synced.
+    /// The state that a crash restores; `None` if all changes are synced.
     synced: Option<Box<State>>,
     /// Processes up to this number were killed.
     killed: u64,
 }
 
-/// A store for one process or for many.
+/// A store in memory, for one process or for many.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     disk: Arc<Mutex<Disk>>,
@@ -83,15 +83,15 @@ impl MemoryStore {
         store
     }
 
-    /// Calls take time and meet faults.
+    /// Makes calls take simulated time and meet injected faults.
     #[must_use]
     pub fn simulated(mut self, simulation: Simulation) -> Self {
         self.simulation = Some(Arc::new(simulation));
         self
     }
 
-    /// A backend for one more process. Dropping it is the death of the process: its leases end by
-    /// their time, and an exclusive store is free.
+    /// A backend for one more process. Dropping it simulates the death of the process: its leases
+    /// are not released, but expire, and an exclusive store is free.
     pub fn process(&self) -> MemoryBackend {
         let process = self.now().state.start();
         MemoryBackend { store: self.clone(), process, mine: Mutex::default() }
@@ -102,8 +102,8 @@ impl MemoryStore {
         lock(&self.disk).state.now += by;
     }
 
-    /// The machine crashes: what is not synced is gone, all processes are dead, and an exclusive
-    /// store is free.
+    /// Simulates a crash of the machine: changes that are not synced are lost, all processes are
+    /// dead, and an exclusive store is free.
     pub fn crash(&self) {
         let mut disk = lock(&self.disk);
         if let Some(synced) = disk.synced.take() {

@@ -163,7 +163,7 @@ pub struct SourceState {
     pub share: u32,
     /// The process that owns it.
     pub owner: Option<SourceOwner>,
-    /// It was read to its end, and has had no owner since.
+    /// True if the share was read to its end, and has had no owner since.
     pub ended: bool,
 }
 
@@ -229,7 +229,7 @@ pub struct Pass {
     pub books: Vec<(Receipt, Option<Book>)>,
 }
 
-/// What became of a passed book.
+/// The outcome of a passed book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
     /// Its receipt on the pile that it was passed to, if it is held. The former receipt is void.
@@ -283,15 +283,16 @@ pub struct Delivery {
     pub lease: Option<Duration>,
 }
 
-/// What is to become of a held book.
+/// What a commit does with a held book.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Act {
-    /// It is done, and removed.
+    /// The book is done, and is removed.
     Ack,
-    /// It was dropped on purpose, and is removed.
+    /// The book was dropped on purpose, and is removed.
     Drop,
-    /// It is not done: it keeps its place, with these tries, and is not delivered before `delay`.
+    /// The book is not done: it keeps its place, with these tries, and is not delivered before
+    /// `delay`.
     Return {
         /// Shortest time until the book is delivered again, if the engine promises delays. A jump
         /// of the machine's clock never lengthens it.
@@ -301,7 +302,7 @@ pub enum Act {
         /// True if the caller keeps it: only what is stored about it changes.
         hold: bool,
     },
-    /// It is given up: a dead letter.
+    /// The book is given up, and becomes a dead letter.
     Bury {
         /// Why it was given up.
         reason: Arc<str>,
@@ -317,7 +318,7 @@ pub enum Act {
 pub struct Commit {
     /// What comes to piles, in order: the end of each pile has the order of this list.
     pub arrivals: Vec<Arrival>,
-    /// What becomes of held books that are not passed. Independent of each other.
+    /// Acts on held books that are not passed. Each succeeds or fails by itself.
     pub acts: Vec<(Receipt, Act)>,
 }
 
@@ -342,9 +343,9 @@ pub struct Committed {
 /// The answer to an arrival.
 #[derive(Debug, Clone)]
 pub enum Arrived {
-    /// As [`Backend::append`] answers.
+    /// The answer of [`Backend::append`].
     Appended(Result<Vec<Appended>, StoreError>),
-    /// As [`Backend::pass`] answers.
+    /// The answer of [`Backend::pass`].
     Passed(Vec<Result<Passed, StoreError>>),
 }
 

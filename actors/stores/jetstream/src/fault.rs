@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     Missing,
     /// The request may or may not have taken effect.
     Unknown(String),
-    /// It has not.
+    /// The request failed without an effect.
     Failed(StoreError),
 }
 

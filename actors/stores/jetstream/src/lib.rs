@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     url: String,
     store: String,
     replicas: Option<u32>,
-    /// Of all piles, instead of what they say.
+    /// Lease of the books of all piles; `None` for that of each pile.
     lease: Option<Duration>,
     /// Maximum number of messages with books.
     limit: Option<u64>,

@@ -80,7 +80,7 @@ pub(crate) struct BooksSubject {
 /// The names of one store.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    /// Of the stream.
+    /// Name of the stream.
     pub stream: String,
     prefix: String,
 }
@@ -113,32 +113,32 @@ impl Names {
         format!("{}.{kind}.{}.{}.{rest}", self.prefix, token(&pile.works), token(&pile.pile))
     }
 
-    /// Of a message with this many books.
+    /// Subject of a message with this many books.
     pub fn books(&self, pile: &PileName, books: usize, bytes: u64) -> String {
         self.in_pile('p', pile, &format!("{books}.{}", size_class(bytes)))
     }
 
-    /// Of the record of a message.
+    /// Subject of the record of a message.
     pub fn record(&self, pile: &PileName, uid: &Uid) -> String {
         self.in_pile('r', pile, &hex(uid))
     }
 
-    /// Of the key of an offer, by its digest.
+    /// Subject of an offer's key, by the digest of the key.
     pub fn key(&self, pile: &PileName, digest: &Uid) -> String {
         self.in_pile('k', pile, &hex(digest))
     }
 
-    /// Of dead letters.
+    /// Subject of the dead letters of a pile.
     pub fn dead(&self, pile: &PileName) -> String {
         self.in_pile('d', pile, "0")
     }
 
-    /// Of the owner and the position of a source's share.
+    /// Subject of the owner and the position of a source's share.
     pub fn mark(&self, source: &str, share: u32) -> String {
         format!("{}.m.{}.{share}", self.prefix, token(source))
     }
 
-    /// Of the next free id.
+    /// Subject of the next free id.
     pub fn ids(&self) -> String {
         format!("{}.i", self.prefix)
     }

@@ -77,7 +77,7 @@ impl Outgoing {
 pub(crate) struct Stored {
     #[serde(rename = "seq")]
     pub sequence: u64,
-    /// It had been stored before.
+    /// True if the message had been stored before.
     #[serde(default)]
     pub duplicate: bool,
 }
@@ -93,10 +93,10 @@ pub(crate) struct Found {
 /// A delivery of a consumer.
 #[derive(Debug)]
 pub(crate) struct Delivered {
-    /// Where acks of it go.
+    /// Subject for acks of the delivery.
     pub ack: String,
     pub sequence: u64,
-    /// How often it was delivered, this one included.
+    /// How often the message was delivered, this delivery included.
     pub number: u64,
     pub payload: Bytes,
 }

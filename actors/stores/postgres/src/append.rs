@@ -1,4 +1,5 @@
-//! Stores new books: in two statements if all ids are new, otherwise after a check of each id.
+//! Stores new books: without looking them up if all ids are new, otherwise after a check of each
+//! id.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;

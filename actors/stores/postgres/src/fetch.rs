@@ -237,7 +237,7 @@ impl Core {
         Ok(held.iter().map(answer).collect())
     }
 
-    /// Those of the books that are still on their pile, by pile, group and position.
+    /// Selects the books that are still on their pile, by pile, group and position.
     async fn live(
         &self,
         books: &[Held],

@@ -24,10 +24,10 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct NewRow {
     pub pile: i32,
-    /// In microseconds, if it is held.
+    /// Lease time in microseconds if the row is held.
     pub lease: Option<i64>,
     pub token: i64,
-    /// Which of the commit's arrival numbers it gets.
+    /// Index of the row's arrival number among those of the commit.
     pub seq: usize,
     pub packed: Packed,
     pub live: i64,
@@ -59,10 +59,10 @@ pub(crate) struct Planned {
 pub(crate) struct Moved {
     pub key: Key,
     pub mask: i64,
-    /// They are all that the row had when it was delivered.
+    /// True if these are all books that the row had when it was delivered.
     pub whole: bool,
     pub to: i32,
-    /// In microseconds, if they stay held.
+    /// Lease time in microseconds if the books stay held.
     pub lease: Option<i64>,
     pub seq: usize,
     /// Bytes of their bodies in the source row.
@@ -82,7 +82,7 @@ pub(crate) struct Ended {
     pub books: Vec<(Place, Held, bool)>,
 }
 
-/// What a return stores.
+/// Values that a return stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stay {
     /// In microseconds.
@@ -94,7 +94,7 @@ pub(crate) struct Stay {
 /// A record, and the size of its body.
 pub(crate) type Content = (Vec<u8>, u32);
 
-/// What becomes of a single book, whatever else is in its row.
+/// A change of a single book, independent of the other books in its row.
 #[derive(Debug, Clone)]
 pub(crate) enum Fate {
     Pass {
@@ -103,7 +103,7 @@ pub(crate) enum Fate {
         seq: usize,
         content: Option<(Vec<u8>, u32)>,
     },
-    /// Passed to the pile where it is.
+    /// The book is passed to the pile where it is.
     Same {
         hold: bool,
     },

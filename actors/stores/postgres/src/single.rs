@@ -66,7 +66,7 @@ fn clean(text: &str) -> String {
 }
 
 impl Core {
-    /// Lets each book fare on its own, in order.
+    /// Applies the change of each book separately, in order.
     pub async fn single(
         &self,
         tx: &Tx<'_>,

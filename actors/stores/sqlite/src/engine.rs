@@ -47,11 +47,11 @@ pub(crate) struct Held {
     pub size: u64,
     /// The file of a large body.
     pub file: Option<Arc<BodyFile>>,
-    /// It has a row in `tries`.
+    /// True if the book has a row in `tries`.
     pub is_tried: bool,
 }
 
-/// What a transaction changes of a pile.
+/// Sums of a pile that a transaction changes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sums {
     pub next_at: i64,
@@ -63,7 +63,7 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// Writes them to the pile's row.
+    /// Writes the sums to the pile's row.
     pub fn save(&self, conn: &Connection, key: i64) -> rusqlite::Result<()> {
         let update = "update pile set next_at = ?2, books = ?3, bytes = ?4 where key = ?1";
         let (books, bytes) = (self.books as i64, self.bytes as i64);

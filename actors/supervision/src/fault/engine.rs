@@ -206,8 +206,8 @@ impl FaultEngine {
         })
     }
 
-    /// Sets how actors are reached, instead of those of an earlier life of the process. Without it,
-    /// only the faults that actors query themselves are applied.
+    /// Sets the injector that reaches actors, in place of one from an earlier life of the process.
+    /// Without an injector only the faults that actors query themselves are applied.
     pub fn set_injector(&self, injector: Arc<dyn FaultInjector>) {
         *lock(&self.injector) = Some(injector);
     }
@@ -292,7 +292,7 @@ impl FaultEngine {
                 continue;
             };
             if let Kind::UnknownOutcome { stored } | Kind::Crash { stored, .. } = &mut kind {
-                // Drawn here, so that the record of what fired has it.
+                // Drawn here, so that the record of the fired fault includes it.
                 *stored = stored.or_else(|| Some(state.draws.random()));
             }
             state.fired += 1;
@@ -328,7 +328,7 @@ impl FaultEngine {
         self.lasts(node, |kind| matches!(kind, Kind::Unavailable { .. }))
     }
 
-    /// True while a fault of such a kind lasts at `node`.
+    /// True while a fault whose kind satisfies `is_it` lasts at `node`.
     fn lasts(&self, node: &str, is_it: impl Fn(&Kind) -> bool) -> bool {
         let Some(rules) = self.points.get(node) else {
             return false;

@@ -19,7 +19,7 @@ impl fmt::Display for ChildId {
 /// How a supervisor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SupervisorOutcome {
-    /// It was stopped on request.
+    /// The child was stopped on request.
     Stopped,
     /// Its children failed more often than the policy allows.
     Escalated {

@@ -29,7 +29,7 @@ pub(super) enum MemberState {
     Unstarted,
     /// In its first life (starting or started), with no other state to remember.
     FirstLife,
-    /// It has ended, and no child is restarted any more.
+    /// The member has ended, and no child is restarted any more.
     Ended,
     /// Its state is stored in `Children::detailed`.
     Detailed,

@@ -49,7 +49,7 @@ impl NextSteps {
     /// All but [`NextSteps::TAKE`].
     pub(super) const UNDER_WAY: Self = Self(0x3f & !Self::TAKE.0);
 
-    /// Those that `duties` include.
+    /// The steps that `duties` include.
     pub(super) fn of(duties: Duties) -> Self {
         let steps = NextStep::ALL.into_iter().filter(|step| duties.has(step.duty()));
         NextSteps(steps.fold(0, |steps, step| steps | 1 << step as u8))
@@ -67,7 +67,7 @@ impl NextSteps {
         self.0 == 0
     }
 
-    /// In order of precedence.
+    /// The steps in order of precedence.
     pub(super) fn iter(self) -> impl Iterator<Item = NextStep> {
         let mut left = self.0;
         std::iter::from_fn(move || {

@@ -141,7 +141,7 @@ impl Custody {
         }
     }
 
-    /// Kills the keeper with the process, in a simulation: the store is not closed.
+    /// Kills the keeper with its process in a simulation, without closing the store.
     pub fn abandon_store(&self) {
         if let Some(journal) = self.journal() {
             journal.abandon();

@@ -40,7 +40,7 @@ pub(crate) struct Batch {
     pub(crate) size: (usize, u64),
 }
 
-/// What follows an append.
+/// What happens once an append is stored.
 #[derive(Debug)]
 pub(super) enum Sequel {
     Arrived(Then),

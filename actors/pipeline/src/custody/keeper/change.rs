@@ -54,12 +54,12 @@ pub(crate) type Offered = oneshot::Sender<Result<(), RefusedOffer>>;
 /// An offer that the store can't keep, with its books and the reason.
 pub(crate) type RefusedOffer = (Vec<Book>, StoreError);
 
-/// Whether the store has passed books.
+/// Whether passed books are in the store already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Known {
     /// No: they came from a pile in memory.
     No,
-    /// If they were on a durable pile before they came to one in memory.
+    /// Only if they were on a durable pile before they came to a pile in memory.
     Perhaps,
     Yes,
 }

@@ -25,7 +25,7 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     /// Wakes the keeper's thread.
     more: Condvar,
-    /// Wakes the keeper's task, which it is in a simulation.
+    /// Wakes the keeper's task, which replaces its thread in a simulation.
     stirred: Notify,
     task: OnceLock<AbortHandle>,
     /// Notified when changes were stored or given up.
@@ -318,7 +318,7 @@ impl Journal {
         let _ = self.task.set(task);
     }
 
-    /// The process is killed in a simulation: what is not stored never will be.
+    /// Kills the keeper with its process in a simulation: pending changes are never stored.
     pub(crate) fn abandon(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
@@ -379,7 +379,7 @@ impl Journal {
         }
     }
 
-    /// What there is to do, or until when to wait for a change; `None`: without end.
+    /// The next work, or the time until which to wait for a change; `None` to wait without limit.
     fn look(&self, state: &mut State) -> Result<Work, Option<Time>> {
         if state.closing && (state.core.is_idle() || state.core.is_down()) {
             return Ok(Work::End);
@@ -393,7 +393,8 @@ impl Journal {
         {
             return Ok(Work::Verify(pile));
         }
-        // What is fetched must not depend on a commit whose outcome is unknown.
+        // No fetch before the outcome of the last commit is known, as the fetched books depend on
+        // it.
         let asks = state.asks.iter().filter(|_| !state.core.is_repeating());
         let first = asks.map(|(pile, due)| (*due, *pile)).min();
         if let Some((_, pile)) = first.filter(|(due, _)| *due <= now) {

@@ -57,8 +57,8 @@ impl std::fmt::Debug for Opened {
 impl Opened {
     /// Opens a store for `piles`, in the order of their keys, and reads the first books of the
     /// durable ones. Of a shared store they are fetched later, and no more than `loads` (by pile)
-    /// at once, so that other processes get some; none of a pile without loads. Books are held
-    /// for `lease`. Engines may block its thread, so it must not be called on an arbiter.
+    /// at once, so that other processes get some; none of a pile without loads. Books are held for
+    /// `lease`. Engines may block the calling thread, so it must not be called on an arbiter.
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
@@ -126,7 +126,7 @@ impl Opened {
         })
     }
 
-    /// Forgets how far earlier runs have read a source.
+    /// Forgets the stored position of a source, so that it is read anew.
     ///
     /// # Errors
     /// Those of [`Backend::rewind`].

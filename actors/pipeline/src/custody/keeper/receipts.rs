@@ -193,8 +193,8 @@ impl Leases {
         ending
     }
 
-    /// Ends the leases of these books. Receipts of books in `pending` are kept for changes that are
-    /// not stored yet, which the engine refuses if they are late.
+    /// Ends the leases of these books. Receipts of books in `pending`, which is empty unless the
+    /// engine refuses late acks, are kept for changes that are not stored yet.
     pub(super) fn fence(&mut self, ids: &[BookId], pending: &HashSet<BookId>) {
         for id in ids {
             match self.held.get_mut(id) {

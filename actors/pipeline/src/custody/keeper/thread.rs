@@ -77,7 +77,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-/// Reports the end of the keeper.
+/// Reports the end of the keeper when dropped.
 struct Over(Arc<Journal>);
 
 impl Drop for Over {
@@ -301,7 +301,7 @@ fn setback(error: &StoreError) -> Setback {
     }
 }
 
-/// A commit without the positions of sources, and these, for a planted defect.
+/// Splits a commit for a planted defect: without the positions of sources, and these alone.
 fn split(commit: &Commit) -> (Arc<Commit>, Arc<Commit>) {
     let (mut books, mut positions) = (commit.clone(), Commit::default());
     for arrival in &mut books.arrivals {

@@ -278,7 +278,7 @@ async fn the_reference_keeps_all_laws() {
     assert_eq!(report.checks.len(), CHECKS.len());
 }
 
-/// A store that takes simulated time.
+/// A store whose calls take simulated time.
 struct Simulated(MemoryStore, Clock);
 
 impl Fixture for Simulated {

@@ -15,7 +15,7 @@ use gopherworks_supervision::fault::{FaultAction, FaultEngine, Point};
 /// The store's name as a target of faults and in traces.
 pub const STORE: &str = "store";
 
-/// Least and longest time of a call that is synced to a disk, and of one that is not.
+/// Shortest and longest time of a call that is synced to a disk, and of one that is not.
 const SYNCED: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
 const READ: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(500));
 
@@ -38,13 +38,13 @@ pub(super) struct Call {
 }
 
 impl Simulation {
-    /// Time of `clock`, and the faults of the node [`STORE`].
+    /// A simulation with the time of `clock`, and the faults of the node [`STORE`].
     pub fn new(clock: Clock, seed: Seed, faults: Option<Arc<FaultEngine>>) -> Self {
         let draws = Mutex::new(seed.stream(STORE, "times"));
         Self { clock, draws, faults, tracer: None }
     }
 
-    /// Commits are recorded when they are answered.
+    /// Records commits when they are answered.
     #[must_use]
     pub fn traced(self, tracer: Option<Arc<dyn Tracer>>) -> Self {
         Self { tracer, ..self }
@@ -60,8 +60,7 @@ impl Simulation {
 
     /// Waits until the call takes effect.
     ///
-    /// # Errors
-    /// It takes none.
+    /// # Errors A fault prevents the effect.
     pub(super) async fn begin(&self, point: Option<Point>) -> Result<Call, StoreError> {
         let (least, most) = if point == Some(Point::Commit) { SYNCED } else { READ };
         let action = (self.faults.as_ref().zip(point))
@@ -108,8 +107,7 @@ impl Simulation {
 
     /// Waits until the call is answered.
     ///
-    /// # Errors
-    /// Its answer is lost.
+    /// # Errors A fault loses the answer.
     pub(super) async fn end(&self, call: Call) -> Result<(), StoreError> {
         if let (Some(span), Some(faults)) = (call.crash, &self.faults) {
             faults.crash(span);
@@ -122,7 +120,7 @@ impl Simulation {
         }
     }
 
-    /// Records what an answer confirms.
+    /// Records the books that an answer confirms as stored or ended.
     pub(super) fn trace(&self, commit: &Commit, done: &Committed) {
         let Some(tracer) = &self.tracer else {
             return;
@@ -135,7 +133,7 @@ impl Simulation {
         }
         let mut ended: Vec<BookId> = Vec::new();
         for ((receipt, act), result) in commit.acts.iter().zip(&done.acts) {
-            // In an exclusive store, what is gone has ended before.
+            // In an exclusive store a book that is gone has ended before.
             let is_over = match result {
                 Ok(()) => !matches!(act, Act::Return { .. }),
                 Err(error) => matches!(error, StoreError::Gone) && receipt.id().is_some(),

@@ -44,19 +44,20 @@ struct Pile {
 
 #[derive(Clone, Default)]
 pub(super) struct State {
-    /// One process at a time: receipts are ids, and leases last until it ends.
+    /// True for a store of one process at a time: receipts are ids, and leases last until the
+    /// process ends.
     pub exclusive: bool,
     /// The process that has an exclusive store open.
     pub opener: Option<u64>,
-    /// New contents are refused.
+    /// True if new contents are refused.
     pub full: bool,
     pub now: Duration,
     pub next_id: u64,
     pub accepted: HashSet<BookId>,
     pub dead: BTreeMap<u64, DeadBook>,
     piles: BTreeMap<PileName, Pile>,
-    /// The places that receipts stand for: in a shared store, of all tokens that were ever given;
-    /// in an exclusive one, of all books that are stored, by id.
+    /// Pile and position for each receipt: in a shared store, by every token ever given out; in an
+    /// exclusive one, by the id of every stored book.
     given: HashMap<u64, (PileName, u64)>,
     /// Books that the process has begun.
     begun: BTreeSet<u64>,
@@ -110,7 +111,8 @@ impl State {
         })
     }
 
-    /// Frees what the last process of an exclusive store held, and charges what it had begun.
+    /// Frees the books that the last process of an exclusive store held, and charges an attempt to
+    /// those that it had begun.
     fn begin_anew(&mut self) {
         for id in std::mem::take(&mut self.begun) {
             let place = self.given.get(&id);

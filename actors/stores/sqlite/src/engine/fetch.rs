@@ -171,7 +171,7 @@ impl Engine {
         sums.cursor = sums.cursor.max(at);
     }
 
-    /// What is known of the books of a range that were tried before, and when they are due.
+    /// Tries and due times of the books of a range that were tried before.
     fn tried(&self, range: Range) -> Result<HashMap<u64, (Tries, i64)>, StoreError> {
         let select = "select id, attempts, deliveries, begun, apart, due from tries
             where id between ?1 and ?2";

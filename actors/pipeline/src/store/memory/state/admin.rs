@@ -1,4 +1,5 @@
-//! What operators see and do.
+//! Calls for operators: surveys, lists of books and processes, and changes to piles and dead
+//! letters.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
