@@ -166,6 +166,10 @@ struct RunArgs {
     /// Read all sources anew, also those that earlier runs on the store have read
     #[arg(long)]
     again: bool,
+    /// Run only these crews, relays, requesters, sources (by their piles) and incinerators (with
+    /// the crews that fill them), and leave the rest to other processes on the same store
+    #[arg(long, value_name = "NODE", value_delimiter = ',', conflicts_with = "faults")]
+    only: Vec<String>,
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,

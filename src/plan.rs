@@ -30,6 +30,7 @@ mod graph;
 mod kinds;
 mod limits;
 mod memory;
+mod only;
 mod operations;
 mod resolve;
 mod servers;
@@ -38,6 +39,7 @@ mod tests;
 mod unfold;
 
 pub(crate) use balancing::named;
+pub use only::PileElsewhere;
 pub(crate) use resolve::resolve;
 pub use unfold::unfold;
 
@@ -174,6 +176,8 @@ pub struct PilePlan {
     pub max_attempts: u32,
     /// True if it is in memory although there is a store.
     pub in_memory: bool,
+    /// What other processes do with it; `None` if the plan is not a part of a topology.
+    pub elsewhere: Option<PileElsewhere>,
 }
 
 /// An incinerator.

@@ -34,8 +34,13 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         let address = args.operations.as_ref().filter(|address| !address.is_empty());
         with(overrides, "operations.listen", address.map(|address| format!("{address:?}")))
     };
-    #[cfg_attr(not(feature = "http"), allow(unused_mut, reason = "nothing is served"))]
     let mut loaded = load(&args.file, &overrides, quiet)?;
+    if !args.only.is_empty() {
+        loaded.plan = loaded.plan.only(&args.only).map_err(|why| Failed {
+            code: code::USAGE,
+            message: format!("error: --only: {why}"),
+        })?;
+    }
     #[cfg(feature = "http")]
     if args.operations.is_some() {
         loaded.plan.operations.get_or_insert_default();

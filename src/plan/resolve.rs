@@ -185,6 +185,7 @@ fn piles(
                 exclusive: dump.exclusive,
                 max_attempts: dump.max_attempts,
                 in_memory: dump.store.is_some(),
+                elsewhere: None,
             });
             continue;
         }
@@ -218,6 +219,7 @@ fn piles(
             exclusive: pile.exclusive.into(),
             max_attempts: pile.max_attempts,
             in_memory: pile.store.is_some(),
+            elsewhere: None,
         });
     }
     Some((piles, sources))

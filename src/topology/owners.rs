@@ -4,9 +4,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use gopherworks_pipeline::__private::{FeederCore, PipelineContext};
+use gopherworks_pipeline::__private::{FeederCore, PileCore, PipelineContext};
 use gopherworks_pipeline::store::{Backend, StoreError};
-use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::clock::{Clock, Time};
 
 use super::inner::Inner;
 
@@ -26,6 +26,43 @@ pub(super) fn start(inner: &Arc<Inner>, lease: Duration) {
         let (inner, feeder) = (Arc::downgrade(inner), Arc::downgrade(feeder));
         let owner = Owner { backend: backend.clone(), lease, shares, held: None };
         actix_rt::spawn(owner.run(inner, feeder));
+    }
+    for (plan, pile) in inner.plan.piles.iter().zip(&inner.piles) {
+        let elsewhere = plan.elsewhere.as_ref().filter(|elsewhere| elsewhere.awaited);
+        if let Some(source) = elsewhere.and_then(|elsewhere| elsewhere.source.clone()) {
+            let clock = inner.context.clock.clone();
+            let pile = Arc::downgrade(pile);
+            actix_rt::spawn(await_end(backend.clone(), clock, source, pile));
+        }
+    }
+}
+
+/// Tells a pile when the source that other processes read into it has ended.
+async fn await_end(
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+    (source, shares): (String, usize),
+    pile: Weak<PileCore>,
+) {
+    loop {
+        clock.sleep(LATER).await;
+        if pile.strong_count() == 0 {
+            return;
+        }
+        match backend.sources().await {
+            Ok(known) => {
+                let ended = known.iter().filter(|known| *known.source == *source && known.ended);
+                if ended.count() == shares {
+                    break;
+                }
+            }
+            // Without such answers, the run ends when it is stopped.
+            Err(StoreError::Closed | StoreError::Unsupported(_)) => return,
+            Err(error) => log::debug!("{source}: {error}"),
+        }
+    }
+    if let Some(pile) = pile.upgrade() {
+        pile.source_has_ended();
     }
 }
 

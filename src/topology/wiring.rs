@@ -196,6 +196,7 @@ impl Build<'_> {
         let plan = self.plan;
         let found = opened.as_ref().map(|opened| store::found(plan, opened));
         let is_shared = opened.as_ref().filter(|opened| opened.promises().shared);
+        let shares_store = is_shared.is_some();
         // Everything that can fail comes first: nothing runs yet.
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
@@ -254,12 +255,15 @@ impl Build<'_> {
         };
         let mut piles: Vec<Arc<PileCore>> = Vec::new();
         for (key, pile) in plan.piles.iter().enumerate() {
-            let upstream = plan
+            let elsewhere = pile.elsewhere.as_ref();
+            let others = elsewhere.filter(|_| shares_store);
+            let above = plan
                 .crews
                 .iter()
                 .filter(|crew| crew.to == Target::Dump(key))
-                .map(|crew| piles[crew.from].clone())
-                .collect();
+                .map(|crew| crew.from)
+                .chain(others.iter().flat_map(|others| others.above.iter().copied()));
+            let upstream = above.map(|above| piles[above].clone()).collect();
             let share = |source: usize| plan.sources[source].piles.iter().position(|at| *at == key);
             let feeder = (pile.source)
                 .and_then(|source| Some((feeders.get(source)?.clone(), share(source)?)));
@@ -276,6 +280,9 @@ impl Build<'_> {
                     port: ports[key].clone(),
                     feeder,
                     upstream,
+                    left_alone: elsewhere
+                        .is_some_and(|at| at.emptied && !(shares_store && at.awaited)),
+                    fed_elsewhere: others.is_some_and(|at| at.awaited && at.source.is_some()),
                 },
             ));
         }
@@ -386,16 +393,17 @@ impl Build<'_> {
             feeder.loads(load.unwrap_or(1));
         }
         for (key, pile) in piles.iter().enumerate() {
-            let below = plan
-                .crews
-                .iter()
-                .filter(|crew| crew.from == key)
-                .filter_map(|crew| match crew.to {
+            let below = plan.crews.iter().filter(|crew| crew.from == key).filter_map(|crew| {
+                match crew.to {
                     Target::Dump(dump) => Some(Arc::downgrade(&piles[dump])),
                     Target::Incinerator(_) => None,
-                })
-                .collect();
-            pile.leads_to(below);
+                }
+            });
+            let elsewhere = plan.piles.iter().zip(&piles).filter(|(below, _)| {
+                below.elsewhere.as_ref().is_some_and(|below| below.above.contains(&key))
+            });
+            let elsewhere = elsewhere.map(|(_, below)| Arc::downgrade(below));
+            pile.leads_to(below.chain(elsewhere).collect());
         }
         let mut children = self.children(&context, &feeders, &piles, &incinerators, &crews);
         children

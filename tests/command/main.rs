@@ -12,6 +12,8 @@ mod documents;
 mod graph;
 #[cfg(feature = "http")]
 mod keys;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod many;
 #[cfg(feature = "http")]
 mod operations;
 mod output_folders;

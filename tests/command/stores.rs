@@ -62,10 +62,11 @@ fn is_complete(place: &Place, all: usize) {
     assert_eq!(report.balanced().ledger("offered"), 0, "{}", report.0);
 }
 
-/// The random moments at which the command is killed, and how often.
-fn moments() -> (impl RngExt, usize) {
+/// The random moments at which the command is killed, and how often: `few` times, or as the
+/// environment says.
+pub fn moments(few: usize) -> (impl RngExt, usize) {
     let kills = std::env::var("GOPHERWORKS_KILLS").ok().and_then(|kills| kills.parse().ok());
-    let kills: usize = kills.unwrap_or(20);
+    let kills: usize = kills.unwrap_or(few);
     let seed: u64 = std::env::var("GOPHERWORKS_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -87,7 +88,7 @@ fn kill_after(place: &Place, more: u64) {
 
 #[test]
 fn no_kill_loses_a_line_or_reads_one_twice() {
-    let (mut random, kills) = moments();
+    let (mut random, kills) = moments(20);
     let place = Place::new();
     let all = kills * 150;
     place.write("in.txt", (0..all).map(|number| line(number) + "\n").collect::<String>());
@@ -117,7 +118,7 @@ fn write_files(place: &Place, numbers: std::ops::Range<usize>) {
 
 #[test]
 fn no_kill_loses_a_file_or_reads_one_twice() {
-    let (mut random, kills) = moments();
+    let (mut random, kills) = moments(20);
     let (place, kills) = (Place::new(), kills.div_ceil(2));
     let all = kills * 150;
     place.write("t.toml", design(FILES, OUT, "8ms"));
@@ -208,7 +209,7 @@ fn the_position_of_a_source_is_not_taken_for_that_of_another() {
 
 #[test]
 fn a_generated_book_is_made_once_and_has_one_id_in_all_lives() {
-    let (mut random, kills) = moments();
+    let (mut random, kills) = moments(20);
     let (place, kills) = (Place::new(), kills.div_ceil(4));
     let all = kills * 60;
     let script = "echo $GOPHERWORKS_BOOK_ID >> out.txt";

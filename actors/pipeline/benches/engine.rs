@@ -130,6 +130,8 @@ async fn run(shape: Shape<'_>) -> Duration {
                 port: ports[key].clone(),
                 feeder: (at == 0).then(|| (feeder.clone(), lane)),
                 upstream: piles.last().cloned().into_iter().collect(),
+                left_alone: false,
+                fed_elsewhere: false,
             };
             piles.push(PileCore::new(&context, parts));
         }

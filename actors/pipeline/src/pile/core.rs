@@ -109,8 +109,12 @@ pub struct PileCore {
     pub(crate) context: Arc<PipelineContext>,
     /// Its source, and the pile's share of the source's books.
     pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
-    /// Piles that crews empty into this one.
+    /// Piles that crews empty into this one, those of other processes included.
     pub(super) upstream: Vec<Arc<PileCore>>,
+    /// No crew here empties it, and nothing here waits for its end.
+    pub(super) left_alone: bool,
+    /// Another process reads its source, which has not ended.
+    pub(super) fed_elsewhere: AtomicBool,
     /// Piles to wake when this one closes.
     pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
     gate: Mutex<PileGate>,
@@ -156,8 +160,13 @@ pub struct PileParts {
     pub port: Port<Pile>,
     /// Its source, and the pile's share of the source's books.
     pub feeder: Option<(Arc<FeederCore>, usize)>,
-    /// Piles that crews empty into this one.
+    /// Piles that crews empty into this one, those of other processes included.
     pub upstream: Vec<Arc<PileCore>>,
+    /// No crew of this process empties it, and nothing here waits for its end: it closes with the
+    /// books that it has.
+    pub left_alone: bool,
+    /// Other processes read its source: it does not close before [`PileCore::source_has_ended`].
+    pub fed_elsewhere: bool,
 }
 
 impl PileCore {
@@ -175,6 +184,8 @@ impl PileCore {
             context: context.clone(),
             feeder: parts.feeder,
             upstream: parts.upstream,
+            left_alone: parts.left_alone,
+            fed_elsewhere: AtomicBool::new(parts.fed_elsewhere),
             downstream: OnceLock::new(),
             gate: Mutex::new(PileGate { sealed: parts.sealed, ..PileGate::default() }),
             closed: AtomicBool::new(false),
@@ -188,6 +199,12 @@ impl PileCore {
             feeder.feeds(*share, pile);
         }
         core
+    }
+
+    /// The source that other processes read into this pile has ended.
+    pub fn source_has_ended(&self) {
+        self.fed_elsewhere.store(false, Ordering::Release);
+        self.ring();
     }
 
     /// Sets the piles to wake when this one closes. Only the first call has an effect.

@@ -401,12 +401,13 @@ impl PileCore {
             let mut gate = self.gate();
             if !self.is_closed() {
                 let fed = gate.sealed
+                    && !self.fed_elsewhere.load(Ordering::Acquire)
                     && (self.feeder.as_ref()).is_none_or(|(feeder, share)| feeder.is_done(*share))
                     && self.upstream.iter().all(|pile| pile.is_closed());
                 if !fed || !gate.givers.is_empty() {
                     return;
                 }
-                if !self.counts().is_drained() {
+                if !self.left_alone && !self.counts().is_drained() {
                     return self.context.custody.ask_if_over(self.key);
                 }
                 self.closed.store(true, Ordering::Release);

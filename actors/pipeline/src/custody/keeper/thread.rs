@@ -216,11 +216,9 @@ impl Keeper {
     /// Closes a pile if no process has books of it.
     async fn verify(&self, pile: PileKey) {
         let depth = self.on(self.journal.backend().depth(self.journal.name(pile))).await;
-        if let (Ok(depth), Some(custody)) = (depth, self.custody.upgrade())
-            && depth.exact
-            && depth.books == 0
-        {
-            custody.is_over(pile);
+        match (depth, self.custody.upgrade()) {
+            (Ok(depth), Some(custody)) if depth.exact && depth.books == 0 => custody.is_over(pile),
+            _ => self.journal.ask(pile, LATER),
         }
     }
 
@@ -230,6 +228,10 @@ impl Keeper {
             return;
         };
         let Some(want) = custody.fetchable(pile) else {
+            if self.journal.is_shared() {
+                // It may be over by now.
+                custody.ring(pile);
+            }
             return;
         };
         let (backend, name) = (self.journal.backend(), self.journal.name(pile));
