@@ -143,7 +143,7 @@ struct Log {
     hash: Sha256,
     lines: Vec<u8>,
     file: Option<BufWriter<File>>,
-    /// The file still has its old content.
+    /// True if the file still has its old content.
     stale: bool,
     error: Option<io::Error>,
 }

@@ -127,7 +127,7 @@ pub enum StartError {
     Escalated(String),
     /// The topology does something that can't be simulated.
     Outside(String),
-    /// Not inside an actix system.
+    /// The call was made outside an actix system.
     NoSystem,
 }
 

@@ -52,7 +52,7 @@ pub struct DeadFile {
     sets: Vec<String>,
     run: String,
     limit: Limit,
-    /// The run continues if the file can't be written.
+    /// True if the run continues if the file can't be written.
     optional: bool,
     state: Mutex<DeadFileState>,
 }
@@ -62,9 +62,9 @@ struct DeadFileState {
     tail: Option<Tail>,
     kept: u64,
     left_out: u64,
-    /// An optional file could not be opened.
+    /// True if an optional file could not be opened.
     given_up: bool,
-    /// A warning about an unwritten letter was logged.
+    /// True if a warning about an unwritten letter was logged.
     warned: bool,
 }
 

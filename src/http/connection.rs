@@ -57,7 +57,7 @@ pub(super) struct Connection {
     limits: Limits,
     /// Requests in handlers.
     turns: Cell<u32>,
-    /// At least one request has come.
+    /// True if at least one request has come.
     served: Cell<bool>,
     /// When it was accepted, or the last answer was written.
     idle: Cell<Time>,

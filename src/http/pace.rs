@@ -18,7 +18,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Not waiting yet.
+    /// Creates a pace that is not waiting yet.
     pub(super) fn new(timeout: Duration, rate: u64) -> Self {
         Self { left: timeout, since: None, timeout, rate: rate.max(1) }
     }

@@ -66,7 +66,7 @@ pub(super) struct ServerState {
     ending: watch::Sender<Option<Ending>>,
     /// Requests in handlers.
     requests: AtomicUsize,
-    /// A client waits for a place.
+    /// True if a client waits for a place.
     crowded: AtomicBool,
 }
 

@@ -51,7 +51,7 @@ pub(super) struct Inner {
     pub(super) dead: RecentLetters,
     /// Identity by which book ids are unique outside the process.
     pub(super) books: RunId,
-    /// Identity of this run among all.
+    /// Identity of this run, different from that of any other run.
     #[cfg_attr(not(feature = "actix-web"), allow(dead_code, reason = "only operators ask"))]
     pub(super) run: RunId,
     /// Set when no actor is left alive.

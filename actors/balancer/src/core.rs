@@ -69,11 +69,11 @@ pub struct BalancerCore<W: Work> {
     idle: Option<Arc<dyn Fn() + Send + Sync>>,
     roster: Roster<W>,
     lending: Lending<W>,
-    /// No further requests are accepted.
+    /// True if no further requests are accepted.
     sealed: AtomicBool,
     state: Mutex<BalancerState<W>>,
     permits: Option<Arc<QueuePermits>>,
-    /// A `Look` is already in the mailbox.
+    /// True if a `Look` is already in the mailbox.
     rung: AtomicBool,
     /// When the actor's timer fires, in nanoseconds; `u64::MAX` if it is not set. The timer serves
     /// hedges, deadlines, shedding, readmissions and slow start.
@@ -81,7 +81,7 @@ pub struct BalancerCore<W: Work> {
     changed: Notify,
     /// The balancer's bit in the masks of `nested`.
     mark: Mark,
-    /// The warning about workers that call their own balancer was logged.
+    /// True if the warning about workers that call their own balancer was logged.
     warned: AtomicBool,
 }
 

@@ -74,7 +74,7 @@ pub struct RequestTable<T> {
     /// Number of workers wanted; those with higher numbers are parked.
     size: usize,
     at_workers: usize,
-    /// A request had another priority than normal: worker queues must be kept in order.
+    /// True if a request had another priority than normal: worker queues must be kept in order.
     mixed: bool,
     deadlines: Deadlines,
     /// Requests by arrival, for shedding.
@@ -103,12 +103,12 @@ struct RequestEntry<T> {
     priority: Priority,
     key: Option<u64>,
     due: bool,
-    /// A worker has started it at least once.
+    /// True if a worker has started it at least once.
     begun: bool,
     attempts: u32,
     /// Copies made so far, retries and the original included.
     made: u32,
-    /// A hedge copy was made.
+    /// True if a hedge copy was made.
     hedged: bool,
     /// When the hedge is due.
     hedge_at: Option<Time>,

@@ -73,7 +73,7 @@ pub enum Settled {
         buried: usize,
         /// Dropped on purpose by the crew's work.
         dropped: usize,
-        /// No book of the pile is ready or leased any more.
+        /// True if no book of the pile is ready or leased any more.
         last: bool,
     },
     /// The lease had been revoked or settled before; nothing was changed.

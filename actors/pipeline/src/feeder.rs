@@ -73,7 +73,7 @@ pub(crate) trait Fed: Send + Sync {
     fn is_closed(&self) -> bool;
     /// A cart waits for books.
     fn has_takers(&self) -> bool;
-    /// Has the pile look for books.
+    /// Wakes the pile, so that it takes books.
     fn ring(&self);
     /// Returns books not yet leased to the source.
     fn recall(&self);
@@ -92,15 +92,15 @@ pub struct FeederCore {
     /// By reader: the source has ended.
     over: Vec<AtomicBool>,
     blocks: bool,
-    /// The source can produce books again that were returned.
+    /// True if the source can produce books again that were returned.
     regains: bool,
-    /// Positions of the source are stored with its books.
+    /// True if positions of the source are stored with its books.
     keeps_place: bool,
-    /// Marks of the source's books are stored with them.
+    /// True if marks of the source's books are stored with them.
     keeps_marks: bool,
-    /// An earlier run has read some of it.
+    /// True if an earlier run has read some of it.
     resumed: bool,
-    /// A book was put that no earlier run has read.
+    /// True if a book was put that no earlier run has read.
     has_news: AtomicBool,
     total: Option<u64>,
     /// Books requested at once for each pile, of a source that does not block.
@@ -114,9 +114,9 @@ pub struct FeederCore {
     /// start of the remaining actors.
     open: AtomicBool,
     ended: AtomicBool,
-    /// A `More` is pending: copies that share the feeder would otherwise multiply requests.
+    /// True if a `More` is pending: copies that share the feeder would otherwise multiply requests.
     asked: AtomicBool,
-    /// A pool thread reads the source.
+    /// True if a pool thread reads the source.
     reading: AtomicBool,
     /// Reading failed outside the actor, which has not yet handled it.
     failed: AtomicBool,

@@ -65,7 +65,7 @@ pub struct Gopher {
     core: Arc<GopherCore>,
     epoch: u64,
     me: Arc<Incarnation>,
-    /// Neither faults nor traces are configured, so steps without duration need no events.
+    /// True if neither faults nor traces are configured, so steps without duration need no events.
     unseen: bool,
     /// Maximum number of carts that may be coupled.
     coupling: usize,
@@ -346,7 +346,7 @@ impl Gopher {
         None
     }
 
-    /// Has a balancer's workers do the work.
+    /// Sends the work on a cart to a balancer's workers.
     fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, NextStep)> {
         let asking = self.crew.ask.clone()?;
         if self.crew.gives_back(&cart) {

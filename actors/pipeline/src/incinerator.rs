@@ -105,7 +105,7 @@ impl Incinerator {
         Ok(Self { core, fire, epoch, at_hand: None, looks_at: None })
     }
 
-    /// Has a balancer's workers burn the cart.
+    /// Sends the cart's books to a balancer's workers to be burned.
     fn ask(&mut self, asking: Asking, cart: Cart, round: u64, ctx: &mut Context<Self>) {
         let core = self.core.clone();
         let began = core.context.clock.now();

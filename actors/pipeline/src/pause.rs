@@ -55,12 +55,12 @@ struct PauseState {
     since: Time,
     /// Epoch of the incarnation that is probing the sink with one load.
     trying: Option<u64>,
-    /// The sink will never be available again.
+    /// True if the sink will never be available again.
     closed: bool,
     reason: String,
     /// Time and reason of the last message.
     last: Option<(Time, String)>,
-    /// This pause was logged.
+    /// True if this pause was logged.
     logged: bool,
     chance: Option<ChaCha8Rng>,
 }

@@ -35,8 +35,8 @@ pub struct Answered {
     status: StatusCode,
     fields: HeaderMap,
     body: Bytes,
-    /// The response has no body by definition (`HEAD`, 204 or 304), yet its `Content-Length` is
-    /// valid.
+    /// True if the response has no body by definition (`HEAD`, 204 or 304), yet its
+    /// `Content-Length` is valid.
     bodiless: bool,
     /// Keep all fields that may be forwarded, not only those that describe the body.
     passed: bool,

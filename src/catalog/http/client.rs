@@ -102,9 +102,9 @@ struct Ready<'a> {
     fields: HeaderMap,
     body: Option<&'a Body>,
     blocking: &'a Blocking,
-    /// Responses with any status are returned.
+    /// True if responses with any status are returned.
     any: bool,
-    /// The request may be sent again if its response was lost.
+    /// True if the request may be sent again if its response was lost.
     repeatable: bool,
 }
 

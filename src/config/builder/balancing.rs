@@ -141,7 +141,7 @@ impl BalancerConfig {
         self
     }
 
-    /// Says that a request may be executed more than once.
+    /// Declares that a request may be executed more than once.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
         self.idempotent = Some(true);

@@ -17,7 +17,7 @@ use super::{Provenance, Provenances, TOO_LARGE, scalar_kind};
 /// Maximum number of syntax errors that are reported, as one of them may cause many others.
 const MISTAKES: usize = 1000;
 
-/// The layer of a file; its mistakes go to `found`. `None` if its syntax is wrong.
+/// Reads the layer of a file; diagnostics are added to `found`. `None` if the syntax is wrong.
 pub(crate) fn file(
     file: Arc<SourceFile>,
     environment: &Environment,

@@ -18,7 +18,7 @@ use gopherworks_supervision::clock::Time;
 pub(crate) struct InlineRun<'a, W: Work> {
     core: &'a BalancerCore<W>,
     worker: u32,
-    /// The request is pending, and the table counts it as running at the worker.
+    /// True if the request is pending, and the table counts it as running at the worker.
     occupies: bool,
     /// Key of the caller's waker in the worker's slots.
     key: Option<u32>,

@@ -84,7 +84,7 @@ struct InlineState<W: Work> {
     idle: Vec<Box<IdleSlot<W>>>,
     /// Callers whose inline run is pending.
     waiting: Slab<Waker>,
-    /// The worker wanted a slot that was lent.
+    /// True if the worker wanted a slot that was lent.
     missed: bool,
     /// Text of a panic of an inline run.
     broken: Option<String>,

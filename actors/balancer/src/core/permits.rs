@@ -32,7 +32,8 @@ struct PermitState {
 #[derive(Debug, Default)]
 struct PermitWaiter {
     waker: Option<Waker>,
-    /// Not polled since [`QueuePermits::offer_anew`]: its caller may hang, so it is passed over.
+    /// True if it was not polled since [`QueuePermits::offer_anew`]: its caller may hang, so it is
+    /// skipped.
     suspect: bool,
 }
 

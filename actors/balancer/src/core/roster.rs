@@ -17,7 +17,7 @@ pub(crate) struct WorkerCore<W: Work> {
     /// Wakes the current incarnation only: one that hangs must not consume its successor's
     /// wake-ups.
     bell: ArcSwap<Notify>,
-    /// A `Begin` is already in the mailbox.
+    /// True if a `Begin` is already in the mailbox.
     wake_pending: AtomicBool,
 }
 

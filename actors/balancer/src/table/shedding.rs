@@ -29,7 +29,8 @@ impl<T> RequestTable<T> {
             .min()
     }
 
-    /// During slow start a queued request may become dispatchable by time alone.
+    /// When to look at queued requests again during a slow start, in which they become dispatchable
+    /// without an event.
     fn next_warmer(&self) -> Option<Time> {
         let span = self.rules.resilience.slow_start?;
         let waits = self.backlog.len() > 0 || !self.spare.is_empty();
@@ -131,7 +132,7 @@ impl<T> RequestTable<T> {
     }
 }
 
-/// Looks at queued requests this many times during a slow start.
+/// Number of looks at queued requests during a slow start.
 const WARMER: u32 = 16;
 
 /// Cap on saved retries: this many, plus those of `SAVED_SECONDS`.

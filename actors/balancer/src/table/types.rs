@@ -67,7 +67,7 @@ pub struct RequestCounts {
     pub cancelled: u64,
     /// Replicas and hedges assigned to a worker, not counting retries.
     pub copies: u64,
-    /// Copies started in vain: another one answered first, or the request had ended.
+    /// Copies whose work was not used: another one answered first, or the request had ended.
     pub wasted: u64,
     /// Retries: requests requeued because their worker was lost.
     pub retried: u64,

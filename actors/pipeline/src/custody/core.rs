@@ -318,7 +318,8 @@ impl Custody {
         self.shelf(pile).is_recalling()
     }
 
-    /// How many more books `pile` admits now, by its bound in books alone; to size a `put`.
+    /// Number of further books that `pile` admits now, by its bound in books alone; to size a
+    /// `put`.
     pub fn room(&self, pile: PileKey) -> usize {
         if self.keeps(pile) {
             return usize::MAX;

@@ -46,7 +46,7 @@ pub struct BookOutcomes {
 #[derive(Debug, Default)]
 struct WatchedBooks {
     books: HashMap<BookId, oneshot::Sender<BookOutcome>>,
-    /// The run is over.
+    /// True if the run is over.
     over: bool,
 }
 

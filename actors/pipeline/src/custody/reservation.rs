@@ -15,7 +15,7 @@ pub(crate) struct ReservationClaim {
     pile: PileKey,
     books: usize,
     bytes: u64,
-    /// Used or released.
+    /// True once the reservation was used or released.
     over: AtomicBool,
 }
 

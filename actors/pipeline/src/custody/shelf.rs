@@ -110,9 +110,9 @@ pub struct Shelf {
     leases: Vec<Option<Arc<Batch>>>,
     vacant: Vec<u32>,
     leased: usize,
-    /// Some books did not come from the pile's source.
+    /// True if some books did not come from the pile's source.
     mixed: bool,
-    /// Books that return untried go back to the source.
+    /// True if books that return untried go back to the source.
     recalling: bool,
     /// Of a durable pile.
     durable: Option<Box<Durable>>,
@@ -202,7 +202,7 @@ impl Shelf {
         self.reserved.1 = self.reserved.1.saturating_sub(bytes);
     }
 
-    /// Books for which space is reserved, without those in the store only.
+    /// Number of books for which space in memory is reserved.
     pub fn reserved(&self) -> usize {
         self.reserved.0 - self.behind()
     }

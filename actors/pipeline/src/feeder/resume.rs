@@ -76,7 +76,8 @@ impl Starts {
     }
 }
 
-/// Has the `sources` of a feeder, one or one for each of `piles`, go on where they are stored.
+/// Lets the `sources` of a feeder, one or one for each of `piles`, continue at their stored
+/// positions.
 fn resume(
     name: &str,
     sources: &mut [Box<dyn Source>],

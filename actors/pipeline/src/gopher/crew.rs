@@ -16,9 +16,9 @@ use gopherworks_supervision::failure::Failure;
 /// Where a crew unloads its carts.
 #[derive(Debug, Clone)]
 pub enum Destination {
-    /// Into a staging dump.
+    /// The crew unloads into a staging dump.
     Dump(Arc<PileCore>),
-    /// Into an incinerator.
+    /// The crew unloads into an incinerator.
     Incinerator(Arc<IncineratorCore>),
 }
 

@@ -48,7 +48,7 @@ pub struct IncineratorCore {
     pub(super) fire: Mutex<Option<(Fire, u64)>>,
     /// The thread on which carts are burned inline; 0 if there is none.
     pub(super) thread: AtomicU64,
-    /// The burn does not support whole carts.
+    /// True if the burn does not support whole carts.
     pub(super) one_by_one: AtomicBool,
     pub(super) ask: OnceLock<Asking>,
     /// Pauses burning while the sink is unavailable.
@@ -96,8 +96,8 @@ impl IncineratorCore {
         })
     }
 
-    /// Has a balancer's workers burn, instead of its own burn. Only the first call, before the
-    /// start, has an effect.
+    /// Lets a balancer's workers burn in place of the incinerator's own burn. Only the first call,
+    /// before the start, has an effect.
     pub fn ask(&self, asking: Asking) {
         let _ = self.ask.set(asking);
     }

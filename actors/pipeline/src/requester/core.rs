@@ -73,7 +73,7 @@ pub struct RequesterFigures {
     pub answered: u64,
     /// Requests that failed: the worker replied with an error or was lost, or the balancer closed.
     pub failed: u64,
-    /// Those of `failed` to which a worker replied with an error.
+    /// Failed requests to which a worker replied with an error; included in `failed`.
     pub errors: u64,
     /// Requests refused by the balancer: queue full, shed, or deadline passed.
     pub rejected: u64,

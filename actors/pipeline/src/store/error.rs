@@ -53,7 +53,7 @@ impl StoreError {
         Self::Unavailable { retry_after, reason: reason.to_string().into() }
     }
 
-    /// True if the answer is about a single book or append, and others may fare better.
+    /// True if the error concerns a single book or append, and others may succeed.
     pub fn is_single(&self) -> bool {
         matches!(self, Self::Full | Self::Stale | Self::Gone | Self::TooLarge { .. })
     }

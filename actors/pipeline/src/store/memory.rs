@@ -188,7 +188,7 @@ impl MemoryBackend {
         act(&mut self.opened()?.state)
     }
 
-    /// Changes the store, unless a fault prevents it. Faults at `point` are met.
+    /// Changes the store, unless a fault prevents it. Applies the faults at `point`.
     async fn write<T>(
         &self,
         point: Option<Point>,

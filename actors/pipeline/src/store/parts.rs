@@ -327,16 +327,16 @@ pub struct Commit {
 pub enum Arrival {
     /// New ones.
     Append(Append),
-    /// Held ones, from other piles.
+    /// Held books, from other piles.
     Pass(Pass),
 }
 
 /// The answers to a commit.
 #[derive(Debug, Clone, Default)]
 pub struct Committed {
-    /// One an arrival, in order.
+    /// One answer per arrival, in order.
     pub arrivals: Vec<Arrived>,
-    /// One an act, in order.
+    /// One answer per act, in order.
     pub acts: Vec<Result<(), StoreError>>,
 }
 

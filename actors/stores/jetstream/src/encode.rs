@@ -97,7 +97,7 @@ pub(crate) fn book_size(book: &Book) -> usize {
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub uid: Uid,
-    /// The record was stored together with the books.
+    /// True if the record was stored together with the books.
     pub has_record: bool,
     pub books: Vec<Book>,
 }

@@ -1,7 +1,7 @@
 //! The record of a message: what became of each of its books. Pure.
 //!
-//! A message that is fetched whole, worked on and acked has none. A record is written as soon as
-//! its books fare differently: some are settled, some returned, some held by another process.
+//! A message that is fetched whole, worked on and acked has no record. One is written as soon as
+//! the states of its books differ: some are settled, some returned, some held by another process.
 
 use gopherworks_pipeline::store::Tries;
 
@@ -17,18 +17,18 @@ pub(crate) struct Hold {
 /// One book of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// Settled, passed on or buried.
+    /// True if the book was settled, passed on or buried.
     pub is_gone: bool,
     pub tries: Tries,
-    /// Not delivered before, in milliseconds of the server's clock.
+    /// Earliest time of the next delivery, in milliseconds of the server's clock.
     pub due: u64,
     pub hold: Option<Hold>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Books are leased one by one, by [`Slot::hold`]. Otherwise the consumer's lease of the
-    /// message is the lease of all its books.
+    /// True if books are leased one by one, by [`Slot::hold`]. Otherwise the consumer's lease of
+    /// the message is the lease of all its books.
     pub is_shared: bool,
     /// Distinguishes one writing from another.
     pub nonce: u64,

@@ -19,11 +19,11 @@ use crate::schema::{damaged, one};
 /// How a transaction treats the appends of its commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Appends {
-    /// As if all ids were new; if not, the transaction is given up.
+    /// Store them as if all ids were new; if one is not, the transaction is rolled back.
     Fast,
-    /// Each id and key is looked up.
+    /// Look up each id and key first.
     Careful,
-    /// There is no room for them.
+    /// Refuse them, since the database has no room.
     Refused,
 }
 
@@ -354,7 +354,7 @@ impl Core {
     }
 }
 
-/// The books of a unit that did not fare alike.
+/// Splits a unit into the changes of its books, because their outcomes differ.
 fn apart(unit: &Moved) -> impl Iterator<Item = (Place, Held, Fate)> + '_ {
     let mut contents = Vec::new();
     if let Some(new) = &unit.new {

@@ -46,7 +46,7 @@ pub(crate) fn unavailable(reason: impl std::fmt::Display) -> StoreError {
     StoreError::unavailable(reason, RETRY)
 }
 
-/// Others were first, too often.
+/// The error of a call that lost too many races against other transactions.
 pub(crate) fn contended() -> StoreError {
     StoreError::unavailable("other transactions were always first", Duration::ZERO)
 }

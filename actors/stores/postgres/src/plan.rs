@@ -1,5 +1,5 @@
-//! What a commit does, as few statements as possible: books of one row that fare alike are one
-//! unit. Reads no store. Blocks if bodies are files.
+//! Plans a commit in as few statements as possible: books of one row that undergo the same change
+//! are one unit. Does not read the database. Blocks if bodies are files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -126,7 +126,7 @@ pub(crate) struct Plan {
     pub appends: Vec<Planned>,
     /// Appends that can't take effect.
     pub failed: Vec<(usize, StoreError)>,
-    /// Keys, or ids given twice: single books may not be stored.
+    /// True if books have keys, or ids occur twice: some books may then not be stored.
     pub careful: bool,
     /// No lower id than any of the new ones.
     pub highest: i64,

@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     /// May contain a password: never printed.
     url: Arc<str>,
     pub schema: Arc<str>,
-    /// A server that does not sync its log is accepted.
+    /// True if a server that does not sync its log is accepted.
     pub unsynced: bool,
     /// Instead of what piles say.
     pub lease: Option<Duration>,

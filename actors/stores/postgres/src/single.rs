@@ -1,4 +1,5 @@
-//! Books of one row that fare differently: the row is read, and rows are made of what is split off.
+//! Books of one row that undergo different changes: the row is read, and the books that leave it
+//! get rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -475,7 +475,7 @@ impl<'e> Change<'e> {
     }
 }
 
-/// Tells answers to one book or append from errors of the engine.
+/// Separates answers to one book or append from errors of the engine.
 fn single<T>(answer: Result<T, StoreError>) -> Result<Result<T, StoreError>, StoreError> {
     match answer {
         Err(error @ (StoreError::Unavailable { .. } | StoreError::Corrupt(_))) => Err(error),

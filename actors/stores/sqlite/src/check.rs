@@ -69,7 +69,7 @@ struct Sums {
     books: i64,
     bytes: i64,
     next_at: i64,
-    /// Some records can't be read: the bytes are not known.
+    /// True if some records can't be read: the bytes are not known.
     is_unread: bool,
 }
 
@@ -81,7 +81,7 @@ struct Check<'c> {
     /// Ids of all stored books, and of those whose records can be read.
     ids: IdSet,
     read: IdSet,
-    /// Some ids are not known: no file may be removed.
+    /// True if some ids are not known: no file may be removed.
     is_incomplete: bool,
     last_id: i64,
     /// Number of stored books by pack.

@@ -84,7 +84,7 @@ pub(crate) struct Pile {
     pub ripe_until: i64,
     /// Milliseconds for which keys are remembered.
     pub dedupe: i64,
-    /// Named by the opener.
+    /// True if the opener has named the pile.
     pub is_open: bool,
 }
 

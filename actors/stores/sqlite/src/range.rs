@@ -26,7 +26,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// From the columns `at, first, step, n, pack, off, len`.
+    /// Reads a range from the columns `at, first, step, n, pack, off, len`.
     pub fn read(pile: i64, row: &Row<'_>) -> rusqlite::Result<Self> {
         let (at, first, step) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (n, pack, off, len) = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);

@@ -16,7 +16,7 @@ use crate::{Answer, Settings};
 /// Maximum number of commits of one transaction.
 const LARGEST_GROUP: usize = 1_024;
 
-/// Without a request for so long, some work is done that nothing waits for.
+/// Time without a request after which background work is done.
 const IDLE: Duration = Duration::from_millis(200);
 
 enum Request {

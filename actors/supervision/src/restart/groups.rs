@@ -18,7 +18,7 @@ pub(super) struct RestartGroup {
     /// All children below this index were started once or are gone.
     unstarted: usize,
     gone: usize,
-    /// A batch is being started.
+    /// True if a batch is being started.
     pub(super) batch: bool,
 }
 

@@ -24,11 +24,11 @@ pub(crate) struct Incarnation {
     pub(crate) epoch: u64,
     /// Its thread, as numbered by [`gopherworks_supervision::__private::threads`].
     pub(crate) thread: u64,
-    /// Nothing starts earlier than this.
+    /// Start of the incarnation: its first step begins no earlier.
     pub(crate) born: Time,
     /// By [`NextStep`]: it does this step, in no time.
     pub(crate) at_once: [bool; 6],
-    /// All its steps take no time and need no events, so that it can be lent.
+    /// True if its steps take no time and need no events, so that it can be lent.
     pub(crate) lends: bool,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Assignment {
     body: Box<CartBody>,
     step: NextStep,
     gopher: usize,
-    /// There may be further matches.
+    /// True if there may be further matches.
     more: bool,
 }
 

@@ -47,15 +47,16 @@ pub(crate) struct Core {
     blocked_books: usize,
     /// When the first of `changes` was seen.
     since: Option<Time>,
-    /// Something waits for one of `changes`.
+    /// True if something waits until one of `changes` is stored.
     awaited: bool,
-    /// A commit is under way.
+    /// True while a commit is under way.
     committing: bool,
-    /// Nothing is put off.
+    /// True once no change is put off any more.
     hurries: bool,
-    /// Since when the store fails, and when it is tried again after which pause.
+    /// Set while the store fails: since when, the time of the next attempt, and the pause before
+    /// it.
     down: Option<Down>,
-    /// Since when the store has no room, and when an append is tried again.
+    /// Set while the store has no room: since when, and when the next append is tried.
     full: Option<Down>,
     broken: bool,
 }

@@ -29,7 +29,7 @@ pub(super) struct Durable {
     coming: usize,
     /// Books behind that a fetch can find.
     stored: usize,
-    /// The keeper has been asked to fetch.
+    /// True if the keeper has been asked to fetch.
     asked: bool,
     /// Bytes of delayed books in memory.
     delayed_bytes: u64,

@@ -38,7 +38,7 @@ struct Pile {
     /// By arrival.
     entries: BTreeMap<u64, Entry>,
     keys: HashMap<Bytes, (BookId, Duration)>,
-    /// Named by an opener: not an orphan.
+    /// True if an opener has named the pile, so it is no orphan.
     opened: bool,
 }
 

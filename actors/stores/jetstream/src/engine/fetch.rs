@@ -21,7 +21,7 @@ struct Taken {
     want: Want,
     bytes: u64,
     deliveries: Vec<Delivery>,
-    /// A book did not fit.
+    /// True if a book did not fit.
     is_full: bool,
 }
 
