@@ -69,7 +69,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
                 print::note(&format!("error: {}: {why}", title(row).trim()));
             }
         }
-        Format::Text => print::line(text(&rows).trim_end(), false)?,
+        Format::Text => print::text(text(&rows, print::width(false)).trim_end(), false)?,
     }
     let failed = rows.iter().any(|row| row.failed);
     Ok(if failed { code::FAILED } else { code::OK })
@@ -82,7 +82,7 @@ fn title(row: &DesignRow) -> String {
     }
 }
 
-fn text(rows: &[DesignRow]) -> String {
+fn text(rows: &[DesignRow], columns: Option<usize>) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     let head = ["design", "gophers", "carts", "cores", "speed-up", "formula", "makespan", "idle"];
     let cells = |row: &DesignRow| {
@@ -97,17 +97,31 @@ fn text(rows: &[DesignRow]) -> String {
             row.idle.map_or("-".to_owned(), |idle| format!("{:.1}%", idle * 100.0)),
         ]
     };
-    let lines = print::table(&head, rows.iter().map(cells).collect(), 1);
+    let shed = &["cores", "idle", "formula", "carts"];
+    let table = print::Table { head: &head, words: 1, shed };
+    let lines = table.show(rows.iter().map(cells).collect(), columns);
+    let limit = |row: &DesignRow| match row.failed {
+        true => row.note.as_deref().map_or_else(String::new, print::failed),
+        false => row.bottleneck.as_ref().or(row.note.as_ref()).cloned().unwrap_or_default(),
+    };
     let widest = lines.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-    let limits = rows.iter().map(|row| match row.failed {
-        true => row.note.as_ref(),
-        false => row.bottleneck.as_ref().or(row.note.as_ref()),
-    });
-    let limits = limits.map(|limit| limit.map_or("", String::as_str));
+    let limits: Vec<String> = rows.iter().map(limit).collect();
+    let longest = limits.iter().map(|limit| limit.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
-    for (line, limit) in lines.lines().zip(std::iter::once("limited by").chain(limits)) {
-        out.push_str(format!("{line:<widest$}  {limit}").trim_end());
-        out.push('\n');
+    let is_whole = lines.lines().count() == rows.len() + 1;
+    if is_whole && columns.is_none_or(|columns| widest + 2 + longest.max(10) <= columns) {
+        let limits = std::iter::once("limited by").chain(limits.iter().map(String::as_str));
+        for (line, limit) in lines.lines().zip(limits) {
+            out.push_str(format!("{line:<widest$}  {limit}").trim_end());
+            out.push('\n');
+        }
+    } else {
+        out.push_str(&lines);
+        out.push_str("\nlimited by\n");
+        for (row, limit) in rows.iter().zip(&limits).filter(|(_, limit)| !limit.is_empty()) {
+            let line = format!("{}: {limit}\n", title(row));
+            out.push_str(&print::folded(&line, columns));
+        }
     }
     out.push_str("\nspeed-up over one gopher\n");
     let most = rows.iter().filter_map(|row| row.speed_up).fold(0.0, f64::max);
@@ -116,7 +130,7 @@ fn text(rows: &[DesignRow]) -> String {
         let Some(speed_up) = row.speed_up.filter(|_| most > 0.0) else {
             continue;
         };
-        let bar = print::bar(speed_up / most);
+        let bar = print::bar(speed_up / most, print::room(columns, widest + 10));
         let _ = writeln!(out, "{:<widest$}  {bar} {speed_up:.2}", title(row));
     }
     out

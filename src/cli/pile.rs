@@ -128,7 +128,10 @@ impl Store {
                 let head = [
                     "pile", "kept", "books", "ready", "held", "delayed", "bytes", "oldest", "dead",
                 ];
-                let table = print::table(&head, rows.iter().map(PileRow::cells).collect(), 2);
+                let width = print::width(false);
+                let shed = &["delayed", "held", "bytes", "oldest", "ready", "kept"];
+                let table = print::Table { head: &head, words: 2, shed };
+                let table = table.show(rows.iter().map(PileRow::cells).collect(), width);
                 let mut text = format!("{table}\nstore {} at ", survey.store);
                 text.push_str(&format!("{}: {promises}\n", self.plan.store_place()));
                 if let Some(Account { offered, burned, dropped, dead, present }) = survey.account {
@@ -150,7 +153,7 @@ impl Store {
                     }
                 }
                 survey.sources.iter().for_each(|state| text.push_str(&source_text(state)));
-                print::line(text.trim_end(), false)?;
+                print::text(print::folded(&text, width).trim_end(), false)?;
             }
         }
         Ok(code::OK)
@@ -215,7 +218,9 @@ impl Store {
                         headers_text(peeked),
                     ]
                 });
-                print::line(print::table(&head, rows.collect(), 2).trim_end(), false)?;
+                let table = print::Table { head: &head, words: 2, shed: &["bytes", "due in"] };
+                let table = table.show(rows.collect(), print::width(false));
+                print::text(table.trim_end(), false)?;
             }
         }
         Ok(code::OK)

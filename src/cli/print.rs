@@ -9,8 +9,10 @@ use gopherworks::report::{NodeReport, Report, RunOutcome};
 use super::Failed;
 
 mod balancing;
+mod layout;
 
-pub use balancing::{bar, seconds};
+pub use balancing::{bar, room, seconds};
+pub use layout::{Table, failed, folded, strong, warned, width};
 
 /// True if stderr is a terminal that may be coloured (`NO_COLOR` forbids it).
 pub fn color_on_stderr() -> bool {
@@ -39,6 +41,21 @@ pub fn line(text: &str, to_stderr: bool) -> Result<(), Failed> {
     written_out(written)
 }
 
+/// Prints a text with colours and a newline, as [`line`] does. A terminal gets colours unless
+/// `NO_COLOR` is set, other outputs if `CLICOLOR_FORCE` is.
+///
+/// # Errors
+/// As [`line`].
+pub fn text(text: &str, to_stderr: bool) -> Result<(), Failed> {
+    let written = if to_stderr {
+        writeln!(anstream::stderr(), "{text}")
+    } else {
+        let mut out = anstream::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    };
+    written_out(written)
+}
+
 /// The result of writing to standard output; a closed pipe is no error.
 ///
 /// # Errors
@@ -56,33 +73,12 @@ pub fn written_out(written: io::Result<()>) -> Result<(), Failed> {
 /// place to report it.
 pub fn note(text: &str) {
     let mut err = anstream::stderr();
-    let _ = super::progress::past(|| writeln!(err, "{}", text.trim_end()));
-}
-
-/// Columns padded to their widest cell; the first `words` are flush left, the others flush right.
-pub fn table(head: &[&str], mut rows: Vec<Vec<String>>, words: usize) -> String {
-    rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    let text = match text.trim_end().split_once(':') {
+        Some((word @ "error", rest)) => format!("{}:{rest}", failed(word)),
+        Some((word @ "warning", rest)) => format!("{}:{rest}", warned(word)),
+        _ => text.trim_end().to_owned(),
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let mut text = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = widths[column];
-            let _ = if column < words {
-                write!(text, "{cell:<width$}  ")
-            } else {
-                write!(text, "{cell:>width$}  ")
-            };
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    }
-    out
+    let _ = super::progress::past(|| writeln!(err, "{text}"));
 }
 
 /// A number with spaces between groups of three digits.
@@ -98,16 +94,20 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// The account of a run as text.
-pub fn report(report: &Report) -> String {
+/// The account of a run as text, in lines of at most `width` columns.
+pub fn report(report: &Report, width: Option<usize>) -> String {
+    folded(&account(report, width), width)
+}
+
+fn account(report: &Report, width: Option<usize>) -> String {
     let mut out = String::new();
     let how = match &report.outcome {
-        RunOutcome::Running => "running",
-        RunOutcome::Finished => "finished",
-        RunOutcome::Stopped => "stopped",
-        RunOutcome::Escalated(_) => "gave up",
-        RunOutcome::SinkClosed(_) => "ended early",
-        RunOutcome::DeadlinePassed => "ran out of time",
+        RunOutcome::Running => "running".to_owned(),
+        RunOutcome::Finished => "finished".to_owned(),
+        RunOutcome::Stopped => warned("stopped"),
+        RunOutcome::Escalated(_) => failed("gave up"),
+        RunOutcome::SinkClosed(_) => warned("ended early"),
+        RunOutcome::DeadlinePassed => failed("ran out of time"),
     };
     let (took, real) = match report.virtual_s {
         Some(virtually) => {
@@ -126,7 +126,7 @@ pub fn report(report: &Report) -> String {
         report.restarts,
         plural(report.restarts),
     );
-    out.push_str(&balancing::tables(report));
+    out.push_str(&balancing::tables(report, width));
     if report.nodes.is_empty() {
         out.push_str(&prediction(report));
         out.push_str(&failures(report));
@@ -145,15 +145,17 @@ pub fn report(report: &Report) -> String {
         ]
     };
     let head = ["node", "kind", "books", "carts", "busy", "waits", "restarts"];
-    out.push_str(&table(&head, report.nodes.iter().map(row).collect(), 2));
+    let table = Table { head: &head, words: 2, shed: &["waits", "restarts", "carts", "kind"] };
+    out.push_str(&table.show(report.nodes.iter().map(row).collect(), width));
     out.push_str(&prediction(report));
     let ledger = &report.ledger;
+    let dead = format!("dead {}", grouped(ledger.dead));
     let _ = write!(
         out,
-        "\nledger: offered {} = burned {} + dead {} + dropped {} + unfinished {}",
+        "\nledger: offered {} = burned {} + {} + dropped {} + unfinished {}",
         grouped(ledger.offered),
         grouped(ledger.burned),
-        grouped(ledger.dead),
+        if ledger.dead > 0 { failed(&dead) } else { dead },
         grouped(ledger.dropped),
         grouped(ledger.in_flight),
     );
@@ -163,7 +165,7 @@ pub fn report(report: &Report) -> String {
         ledger.lost,
         ledger.duplicates,
         ledger.reburned,
-        if ledger.balances() { "balanced" } else { "DOES NOT BALANCE" },
+        if ledger.balances() { "balanced".to_owned() } else { failed("DOES NOT BALANCE") },
     );
     for (count, before, after) in [
         (ledger.recovered, "", "of earlier runs were on durable piles"),
@@ -204,17 +206,17 @@ const MOST_REASONS: usize = 20;
 pub fn failures(report: &Report) -> String {
     let mut out = String::new();
     for failure in &report.failures {
-        let _ = writeln!(out, "failed: {failure}");
+        let _ = writeln!(out, "{}: {failure}", failed("failed"));
     }
     if report.reasons.is_empty() {
         return out;
     }
-    let _ = writeln!(out, "\nwhy books, requests and reads failed:");
+    let _ = writeln!(out, "\n{}", failed("why books, requests and reads failed:"));
     for row in report.reasons.iter().take(MOST_REASONS) {
         let ends = match row.final_count {
             all if all == row.count => String::new(),
-            0 => ", all retried".to_owned(),
-            some => format!(", {} permanently", grouped(some)),
+            0 => format!(", {}", warned("all retried")),
+            some => format!(", {}", failed(&format!("{} permanently", grouped(some)))),
         };
         let _ = writeln!(
             out,
@@ -261,7 +263,7 @@ fn prediction(report: &Report) -> String {
             number(report.makespan_formula_s),
         );
         if let Some(bottleneck) = &report.bottleneck {
-            let _ = writeln!(out, "bottleneck: {bottleneck}");
+            let _ = writeln!(out, "bottleneck: {}", strong(bottleneck));
         }
         for reason in &report.unsaid {
             let _ = writeln!(out, "{reason}");

@@ -435,7 +435,10 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
             }
             Ok(())
         }
-        Format::Text => print::line(print::report(report).trim_end(), to_stderr),
+        Format::Text => {
+            let text = print::report(report, print::width(to_stderr));
+            print::text(text.trim_end(), to_stderr)
+        }
     };
     if let RunOutcome::Escalated(reason) = &report.outcome {
         print::note(&format!("error: the restart budget is spent: {reason}"));

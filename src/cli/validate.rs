@@ -53,7 +53,8 @@ pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
                     print::diagnostics(found);
                 }
                 if let Some(plan) = plan.filter(|_| !quiet) {
-                    print::line(described(file, plan).trim_end(), false)?;
+                    let text = print::folded(&described(file, plan), print::width(false));
+                    print::text(text.trim_end(), false)?;
                 }
             }
         }

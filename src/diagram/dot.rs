@@ -10,7 +10,8 @@ pub fn draw(graph: &Graph) -> String {
     let _ = writeln!(
         out,
         "  rankdir=LR;\n  compound=true;\n  labelloc=t;\n  label={};\n  \
-         node [fontname=\"sans-serif\" fontsize=11];\n  edge [fontname=\"sans-serif\" fontsize=9];\n  fontname=\"sans-serif\";",
+         node [fontname=\"sans-serif\" fontsize=11];\n  \
+         edge [fontname=\"sans-serif\" fontsize=9];\n  fontname=\"sans-serif\";",
         label(&title),
     );
     for node in &graph.nodes {

@@ -33,3 +33,4 @@ mod simulate;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;
+mod widths;

@@ -102,7 +102,9 @@ pub fn plain(process: &mut Process) {
             process.env_remove(name);
         }
     }
-    process.env_remove("RUST_LOG").env_remove("INBOX").env_remove("OUTBOX");
+    for name in ["RUST_LOG", "INBOX", "OUTBOX", "COLUMNS", "NO_COLOR", "CLICOLOR_FORCE"] {
+        process.env_remove(name);
+    }
 }
 
 /// A config with one crew from a pile `inbox` to an incinerator `fire`, with carts of `books`.

@@ -51,7 +51,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
                 }
             }
         }
-        Format::Text => print::line(text(&rows).trim_end(), false)?,
+        Format::Text => print::text(text(&rows, print::width(false)).trim_end(), false)?,
     }
     let failed = rows.iter().any(|row| row.note.is_some());
     Ok(if failed { code::FAILED } else { code::OK })
@@ -118,7 +118,7 @@ fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<PolicyRow>, Start
 
 /// A table and bars for each load and distribution; times in units of the mean service time beside
 /// seconds.
-fn text(rows: &[PolicyRow]) -> String {
+fn text(rows: &[PolicyRow], columns: Option<usize>) -> String {
     let mut out = String::new();
     let group = |row: &PolicyRow| {
         let load = row.load.map(|load| format!("load {:.0}%", load * 100.0));
@@ -162,17 +162,20 @@ fn text(rows: &[PolicyRow]) -> String {
                 format!("{:.1}%", row.copies * 100.0),
             ]
         };
-        out.push_str(&print::table(&head, rows.iter().map(cells).collect(), 1));
+        let shed = &["variance", "copies", "p50", "pending", "mean"];
+        let table = print::Table { head: &head, words: 1, shed };
+        out.push_str(&table.show(rows.iter().map(cells).collect(), columns));
         let most = rows.iter().map(|row| row.p99_s).fold(0.0, f64::max);
         let width = rows.iter().map(|row| row.policy.chars().count()).max().unwrap_or(0);
         out.push_str("\np99\n");
         for row in rows.iter().filter(|_| most > 0.0) {
-            let bar = print::bar(row.p99_s / most);
+            let bar = print::bar(row.p99_s / most, print::room(columns, width + 12));
             let _ = writeln!(out, "{:<width$}  {bar} {}", row.policy, print::seconds(row.p99_s));
         }
         for row in &rows {
             if let Some(note) = &row.note {
-                let _ = writeln!(out, "{}: {note}", row.policy);
+                let line = format!("{}: {}\n", row.policy, print::failed(note));
+                out.push_str(&print::folded(&line, columns));
             }
         }
         out.push('\n');

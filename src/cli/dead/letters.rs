@@ -103,7 +103,9 @@ pub(super) fn list(store: &Store, format: Format) -> Result<i32, Failed> {
                     letter.reason.escape_debug().to_string(),
                 ]
             });
-            print::line(print::table(&head, rows.collect(), 2).trim_end(), false)?;
+            let table = print::Table { head: &head, words: 2, shed: &[] };
+            let table = table.show(rows.collect(), print::width(false));
+            print::text(table.trim_end(), false)?;
         }
     }
     Ok(code::OK)

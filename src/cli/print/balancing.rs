@@ -2,14 +2,19 @@
 
 use gopherworks::report::{Report, RequesterReport};
 
-use super::{grouped, table};
+use super::{Table, grouped};
 
-/// Width of the longest bar, in characters.
+/// Columns of the longest bar if there is space.
 const BAR: usize = 40;
 
-/// A bar of this share of the longest.
-pub fn bar(share: f64) -> String {
-    let eighths = (share.clamp(0.0, 1.0) * BAR as f64 * 8.0).round() as usize;
+/// Columns of the longest bar beside text of `taken` columns.
+pub fn room(width: Option<usize>, taken: usize) -> usize {
+    width.map_or(BAR, |width| width.saturating_sub(taken).clamp(1, BAR))
+}
+
+/// A bar of this share of the longest, which has `most` columns.
+pub fn bar(share: f64, most: usize) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * most as f64 * 8.0).round() as usize;
     let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
     "█".repeat(eighths / 8) + part
 }
@@ -32,7 +37,7 @@ pub fn seconds(time: f64) -> String {
 
 /// A table of requesters, one of balancers, and one of each balancer's workers as bars of their
 /// pending requests.
-pub(super) fn tables(report: &Report) -> String {
+pub(super) fn tables(report: &Report, columns: Option<usize>) -> String {
     let mut out = String::new();
     if !report.requesters.is_empty() {
         let head = [
@@ -56,7 +61,9 @@ pub(super) fn tables(report: &Report) -> String {
             let names = [asked.name.clone(), asked.to.clone()];
             (names.into_iter()).chain(counts.map(grouped)).chain(times.map(seconds)).collect()
         };
-        out.push_str(&table(&head, report.requesters.iter().map(row).collect(), 2));
+        let shed = &["p50", "in flight", "asks", "mean", "p99.9", "rejected"];
+        let table = Table { head: &head, words: 2, shed };
+        out.push_str(&table.show(report.requesters.iter().map(row).collect(), columns));
         out.push('\n');
     }
     for balancer in &report.balancers {
@@ -96,7 +103,8 @@ pub(super) fn tables(report: &Report) -> String {
                 row.push(grouped(count));
             }
         }
-        out.push_str(&table(&head, vec![row], 2));
+        let shed = &["variance", "cancelled", "retried", "copies", "waited", "pending"];
+        out.push_str(&Table { head: &head, words: 2, shed }.show(vec![row], columns));
         let most = (balancer.workers.iter()).fold(0.0, |most: f64, one| most.max(one.pending_mean));
         let shown = &balancer.workers[..balancer.workers.len().min(MOST_BARS)];
         let width = shown.iter().map(|one| one.name.chars().count()).max();
@@ -105,7 +113,7 @@ pub(super) fn tables(report: &Report) -> String {
             let line = format!(
                 "  {:<width$}  {} {:.2}",
                 worker.name,
-                bar(worker.pending_mean / most / 2.0),
+                bar(worker.pending_mean / most, room(columns, width + 12).min(BAR / 2)),
                 worker.pending_mean
             );
             out.push_str(&line);
