@@ -1,4 +1,4 @@
-//! Several processes on one PostgreSQL server: whichever is killed or stopped, no line is lost.
+//! Several processes on one PostgreSQL server: no line is lost if one of them is killed or stopped.
 
 use crate::support;
 
@@ -106,7 +106,7 @@ fn no_kill_of_one_of_three_loses_a_line_and_a_stopped_one_settles_nothing_late()
         });
         let at = random.random_range(0..SLOTS.len());
         if kill == kills / 2 {
-            // With books in hand.
+            // The process is stopped while it holds books.
             until("it holds some", || {
                 running[at].signal(Signal::STOP);
                 let holds = held(&place, &running[at]) > 0;

@@ -63,7 +63,7 @@ load = {{ kind = "batch", requests = 3 }}
     )
 }
 
-/// As the catalog that is shipped, with the work `odd`, which fails for odd numbers.
+/// The shipped catalog with a work `odd`, which fails for odd numbers.
 fn catalog() -> Catalog {
     let mut catalog = Catalog::standard();
     catalog.add_inline_work_fn("odd", "Fails", |book: Book| match book.id.0 % 2 {
@@ -107,7 +107,7 @@ async fn a_pipeline_says_how_it_is_until_it_ends() {
     }
     let snapshot = get(address, "/snapshot").await;
     assert!(snapshot.body.contains(r#""burned":5"#), "{}", snapshot.body);
-    // An idle connection is open during the drain, and does not hold the end.
+    // An idle connection is open during the drain, and does not delay the end.
     let idle = TcpStream::connect(address).await.expect("it listens");
     running.close();
     assert_eq!(get(address, "/health/ready").await.status, 503);

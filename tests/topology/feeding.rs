@@ -167,7 +167,7 @@ fn reads_that_are_tried_again_are_among_the_reasons_of_the_report() {
     }
 }
 
-/// Gives as many books of 1 MiB as it is asked for, and notes how many that were.
+/// Gives as many books of 1 MiB as requested, and records the requested numbers.
 struct Heavy(Arc<Mutex<Vec<usize>>>, bool);
 
 impl Source for Heavy {
@@ -177,7 +177,7 @@ impl Source for Heavy {
             return Ok(None);
         }
         wants.push(want);
-        // The first book is the first that is known of their size.
+        // The size of books is known only after the first one.
         let count = if wants.len() == 1 { 1 } else { want };
         let body = vec![0; 1 << 20];
         Ok(Some((0..count).map(|_| Book::new(body.clone())).collect()))

@@ -320,8 +320,8 @@ fn loads_out_of_step_with_the_source_keep_the_order() {
     }
 }
 
-/// Maximum number of steps take no time, so that most of them run inline; some crews are on other
-/// arbiters than their piles.
+/// Most steps take no time, so that most of them run inline; some crews are on other arbiters than
+/// their piles.
 fn quick() -> impl Strategy<Value = Design> {
     (design(2), any::<bool>(), 0usize..4).prop_map(|(mut design, tight, timed)| {
         for crew in design.stretches.iter_mut().flatten() {

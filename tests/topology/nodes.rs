@@ -36,7 +36,7 @@ fn a_crew_before_a_slow_one_is_blocked_and_books_age_on_its_pile() {
         let books = (0..2_000).map(|_| Book::default()).collect();
         running.offer("inbox", books).await.expect("room");
         let began = clock.now();
-        // Not in step with the crews.
+        // A period that is no multiple of the trips of crews.
         for _ in 0..100 {
             clock.sleep(ms(97)).await;
             running.nodes();
@@ -88,7 +88,7 @@ fn failures_and_restarts_are_counted_at_their_node() {
     assert_eq!((crew.failed, crew.dead, crew.restarts), (4, 4, 1), "{crew:?}");
     let last = crew.last_failure.as_ref().expect("a failure");
     assert_eq!((last.count, last.reason.as_deref()), (4, Some("book 1 is odd")), "{last:?}");
-    // A panic tells no node, so it is counted at the pile.
+    // A panic names no node, so it is counted at the pile.
     let inbox = of(&nodes, "inbox");
     assert_eq!((inbox.failed, inbox.dead), (1, 1), "{inbox:?}");
     assert_eq!(of(&nodes, "fire").books, 5);

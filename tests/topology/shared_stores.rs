@@ -40,7 +40,8 @@ fn books(count: usize) -> Vec<Book> {
     (0..count).map(|number| Book::new(format!("book {number}"))).collect()
 }
 
-/// Both have ended by themselves, and together they have burned each of `all` books once.
+/// Asserts that both runs ended by themselves, and that together they burned each of `all` books
+/// once.
 #[track_caller]
 fn shared_all(reports: &[Report; 2], all: u64) {
     for report in reports {
@@ -71,7 +72,7 @@ async fn two_processes_share_the_books_of_one() {
     shared_all(&[one, two], 1_000);
 }
 
-/// The second process finds that nothing is left of the source that the first has read.
+/// The second process finds no books left in a source that the first process has read.
 #[actix::test]
 async fn a_source_is_read_by_one_process() {
     let store = MemoryStore::new();
@@ -166,7 +167,7 @@ impl Backend for Stopped {
     }
 }
 
-/// It had read further than it had stored; what it stores late is refused.
+/// The stopped process had read further than it had stored; its late appends are refused.
 #[actix::test]
 async fn a_process_that_stops_loses_its_source_and_stores_nothing_of_it_later() {
     let store = MemoryStore::new();

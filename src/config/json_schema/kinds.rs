@@ -151,9 +151,9 @@ fn case(branch: &Branch, then: Value) -> Value {
     json!({ "if": is_it, "then": then })
 }
 
-/// Keywords below which a schema stands.
+/// Keywords whose value is a schema.
 const ONE: [&str; 3] = ["items", "additionalProperties", "contains"];
-/// Keywords below which schemas stand by name.
+/// Keywords whose value is a table of schemas by name.
 const NAMED: [&str; 3] = ["properties", "patternProperties", "$defs"];
 /// Alternatives. None of them is exclusive here, since an interpolation may stand for each.
 const ALTERNATIVES: [&str; 2] = ["oneOf", "anyOf"];

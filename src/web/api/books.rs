@@ -60,11 +60,11 @@ pub(crate) struct BookPage {
 /// A book on a pile.
 #[derive(Serialize, JsonSchema)]
 struct BookRow {
-    /// Its number in the run.
+    /// The book's number in the run.
     id: u64,
-    /// Its name, or `book` and its number.
+    /// The book's name, or `book` and its number.
     name: String,
-    /// Bytes of its body.
+    /// Bytes of the book's body.
     size: u64,
     state: BookState,
     /// Attempts charged on this pile.
@@ -185,13 +185,13 @@ pub(crate) struct DeadPage {
 /// A dead letter.
 #[derive(Serialize, JsonSchema)]
 struct DeadRow {
-    /// Its number in the run.
+    /// The book's number in the run.
     id: u64,
     /// The book's key, which is unique across runs.
     key: String,
-    /// Its name, or `book` and its number.
+    /// The book's name, or `book` and its number.
     name: String,
-    /// Bytes of its body.
+    /// Bytes of the book's body.
     size: u64,
     /// The pile where it died.
     pile: String,

@@ -1,4 +1,4 @@
-//! The JSON API: what its document says is what it answers.
+//! The JSON API answers as its OpenAPI document says.
 
 use gopherworks::diagram::{Copies, Format, Picture};
 use gopherworks::web::openapi;
@@ -8,7 +8,7 @@ use super::*;
 
 const TOKEN: &str = "correct-horse-battery";
 
-/// A design of which carts are under way for an hour, so that books stay where they are.
+/// A design whose carts are under way for an hour, so that books stay where they are.
 fn still() -> String {
     design(&format!("token = {TOKEN:?}")).replace(
         "gophers = [",
@@ -27,7 +27,7 @@ async fn trusted(address: SocketAddr, path: &str) -> Said {
     ask(address, &format!("GET {path}"), &lines).await
 }
 
-/// Asserts that a value is as a schema of the document says.
+/// Asserts that a value conforms to a schema of the document.
 #[track_caller]
 pub(super) fn conforms(document: &Value, schema: &Value, value: &Value) {
     let mut schema = schema.clone();
@@ -68,7 +68,7 @@ async fn every_route_answers_as_the_document_says() {
             conforms(&document, &answer["schema"], &value);
             judged += 1;
         }
-        // Only parameters of the document are taken.
+        // Parameters that are not in the document are refused.
         if path.starts_with("/api/") && said["parameters"] != json!([]) {
             let refused = get(address, &format!("{path}?no_such_thing=1")).await;
             assert_eq!(refused.status, 400, "{path}");
@@ -157,7 +157,7 @@ async fn books_are_shown_where_they_are_in_pages_and_their_bodies_only_to_those_
         _ => Book::new(format!("secret {number}")).with_header("name", format!("n{number}")),
     });
     running.offer("inbox", books.collect()).await.expect("room");
-    // Until the cart is on its way.
+    // Waits until the cart is under way.
     let path = "/api/piles/inbox/books";
     let rows = loop {
         let page = json_of(address, path).await;

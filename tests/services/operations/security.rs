@@ -1,4 +1,4 @@
-//! What hostile clients can do: nothing, and what no output contains.
+//! Hostile clients get errors and disturb no other client; no output contains a secret.
 
 use gopherworks::web::openapi;
 
@@ -61,7 +61,7 @@ async fn what_is_too_large_is_refused() {
         ("GET /metrics", "content-length: 65537\r\n", [413, 413]),
         ("GET /metrics", many.as_str(), [431, 431]),
         ("GET /metrics", long.as_str(), [431, 431]),
-        // Depends on which limit is met first.
+        // The status depends on which limit is exceeded first.
         (deep.as_str(), "", [400, 431]),
         ("GET /api/nodes/..%2f..%2fetc%2fpasswd", "", [404, 404]),
         ("CONNECT localhost:1", "", [405, 405]),
@@ -70,7 +70,7 @@ async fn what_is_too_large_is_refused() {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         let lines = format!("host: localhost\r\n{lines}");
         let head = format!("{request} HTTP/1.1\r\nconnection: close\r\n{lines}\r\n");
-        // It may refuse before it has read everything.
+        // The server may refuse the head before it has read all of it.
         let _ = stream.write_all(head.as_bytes()).await;
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.expect("a response");

@@ -134,7 +134,7 @@ async fn a_slow_client_is_told_how_much_it_missed_and_gets_the_rest() {
     let mut client = Client::connect(&operations, None).await;
     let first = client.wait_for("snapshot").await;
     let before: u64 = first.id.rsplit_once('-').expect("a number").1.parse().expect("a number");
-    // Many more events than are kept, while it reads nothing.
+    // Many more events than are kept happen while the client reads nothing.
     for _ in 0..2 {
         deaths(&running, 1_000).await;
     }
@@ -169,7 +169,7 @@ async fn a_client_that_comes_back_goes_on_where_it_was() {
         assert_eq!(sent.data["text"], text, "{sent:?}");
     }
     assert_eq!(client.next().await.map(|sent| sent.name), Some("snapshot".to_owned()));
-    // Of another run, from the future, or no id at all: it begins with a snapshot.
+    // With an id of another run, a future id, or an invalid one the stream begins with a snapshot.
     let (run, _) = seen.id.rsplit_once('-').expect("a number");
     for id in ["0000000000000000-1", &format!("{run}-999999"), run, "", "-"] {
         let mut client = Client::connect(&operations, Some(id)).await;

@@ -199,7 +199,7 @@ pub struct Lease {
     home: Arc<Home>,
     /// This many books from the front are acked; the common case, without a list.
     done: usize,
-    /// Rarely needed.
+    /// Boxed, as most leases have no marks.
     marks: Option<Box<Marks>>,
     end: AckKind,
 }

@@ -154,7 +154,7 @@ pub struct Ownership {
     pub position: Option<Bytes>,
 }
 
-/// What a store knows of a share of a source.
+/// The state of a share of a source in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceState {
     /// The source's name in the works.

@@ -84,8 +84,8 @@ impl Process {
         }
     }
 
-    /// Does what the keeper's thread would do now, where books may be fetched before changes are
-    /// stored; returns books whose leases were given up.
+    /// Takes the steps of the keeper's thread that are due, of which fetches may come before
+    /// commits; returns fenced books.
     fn turn(&mut self, fetches_first: bool) -> Vec<BookId> {
         let mut given_up = Vec::new();
         let journal = self.custody.journal().expect("piles are durable").clone();
@@ -141,7 +141,7 @@ impl Process {
         self.leases.extend(lease.map(|lease| (pile, lease)));
     }
 
-    /// Passes or burns the oldest cart; returns what was burned.
+    /// Passes or burns the oldest cart; returns the burned books.
     fn work(&mut self) -> Vec<BookId> {
         if self.leases.is_empty() {
             return Vec::new();
@@ -204,13 +204,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// All that has happened.
+/// What both processes have reported as stored, and burned.
 #[derive(Default)]
 struct World {
     told: BTreeSet<u64>,
-    /// Books of appends whose outcome is not known.
+    /// Number of burns of each book.
     burned: BTreeMap<BookId, usize>,
-    /// Books of which some lease has ended, or may have.
+    /// Books with a lease that has ended or may have ended: they may be burned twice.
     loose: BTreeSet<BookId>,
 }
 
@@ -259,7 +259,7 @@ async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     if second >= LEASE.as_secs() / 2 {
                         let frozen = both.iter().zip(frozen).filter(|(_, frozen)| *frozen);
                         for (process, _) in frozen {
-                            // It may have acks that are not stored.
+                            // The process may have acks that are not stored.
                             world.loose.extend(world.burned.keys());
                             let carts = process.leases.iter().flat_map(|(_, lease)| lease.books());
                             world.loose.extend(carts.map(|book| book.id));
@@ -272,7 +272,7 @@ async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 false => Fault::Before(StoreError::unavailable("gone", Duration::ZERO)),
             }),
             Step::Crash(at) => {
-                // Whatever it has burned may not be acked.
+                // Any book that it has burned may not be acked.
                 world.loose.extend(world.burned.keys().copied().collect::<Vec<_>>());
                 both[at] = Process::start(&store);
             }
@@ -285,7 +285,7 @@ async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
             prop_assert!(held <= 8 * WINDOW.books * PILES, "{held} are held");
         }
     }
-    // In the end all is worked on, and both processes find that nothing is left anywhere.
+    // In the end all books are burned, and both processes find no book left in the store.
     both.iter_mut().for_each(|process| process.leases.clear());
     for _ in 0..400 {
         pass(Duration::from_secs(1)).await;
