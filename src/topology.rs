@@ -114,7 +114,7 @@ pub enum StartError {
     Node {
         /// The node or crew.
         node: String,
-        /// Why it could not be made.
+        /// Why the node could not be created.
         failure: Failure,
     },
     /// An output is also an input, and would destroy it.

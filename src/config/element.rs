@@ -60,7 +60,7 @@ pub(crate) trait Tagged {
     const VARIANTS: &'static [Variant];
 }
 
-/// What a value may be.
+/// The type of a value, for reading, the schema and the reference page.
 #[derive(Clone, Copy)]
 pub(crate) enum Type {
     Boolean,

@@ -29,7 +29,7 @@ pub(super) trait LifeHooks<A: Actor> {
 
     /// Creates the actor; called once. May panic.
     fn make(&mut self) -> Result<A, String>;
-    /// Drops the factory, a user value, if it serves this life only. May panic.
+    /// Drops the factory if it serves this life only. May panic, as the factory is the user's.
     fn drop_factory(&mut self) {}
 
     /// Must be called before the switch is read for the first time, or a wake-up may be lost.

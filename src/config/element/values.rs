@@ -364,8 +364,8 @@ fn whole_or(reading: &Reading<'_>, item: Item<'_>, word: &str) -> Option<Option<
     }
 }
 
-/// A table of nodes by name. A node that can't be read leaves a hole in the graph, which is then
-/// not judged by what it lacks.
+/// A table of nodes by name. If a node can't be read, the graph is incomplete, and missing
+/// connections are not reported.
 pub(crate) struct Nodes<T>(std::marker::PhantomData<T>);
 
 impl<T: Element> Element for Nodes<T> {

@@ -38,8 +38,8 @@ pub struct Settings {
     pub workers: usize,
     /// Concurrency slots of each worker (>= 1).
     pub places: usize,
-    /// Attempts of an idempotent request: it is retried until this many workers failed on it (>=
-    /// 1).
+    /// Attempts (>= 1) of an idempotent request: it is retried until this many workers failed on
+    /// it.
     pub max_attempts: u32,
     /// Deadlines, shedding, retry budget, slow start, ejection; all disabled by default.
     pub resilience: Resilience,

@@ -25,7 +25,7 @@ struct Stored {
     tries: (i32, i32, i16),
     bytes: Vec<u8>,
     records: Vec<Record>,
-    /// Positions that were there.
+    /// Bits of the positions that had a book when the row was read.
     was: i64,
     live: i64,
     size: i64,
