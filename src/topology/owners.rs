@@ -83,7 +83,7 @@ impl Owner {
                 return;
             };
             let Some(pause) = self.step(&feeder, &context).await else {
-                return;
+                return feeder.release();
             };
             let clock = context.clock.clone();
             drop((context, feeder));

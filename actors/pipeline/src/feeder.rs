@@ -340,7 +340,9 @@ impl FeederCore {
 
     /// True once no further books will come from here to the pile with this share.
     pub(crate) fn is_done(&self, share: usize) -> bool {
-        self.has_ended() && self.outbox(share).books == 0
+        self.has_ended()
+            && self.outbox(share).books == 0
+            && self.claim.as_ref().is_none_or(Claim::is_released)
     }
 
     /// Moves books that were read onto the pile as far as there is space, then reads more: on the

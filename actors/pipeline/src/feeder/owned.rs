@@ -21,11 +21,22 @@ pub(super) struct Claim {
     owned: AtomicBool,
     /// True once the source was closed: it is not read again in this run.
     closed: AtomicBool,
+    /// The store knows that this process does not read it any more.
+    released: AtomicBool,
 }
 
 impl Claim {
     pub(super) fn new(make: MakeSource) -> Self {
-        Self { make, owned: AtomicBool::new(false), closed: AtomicBool::new(false) }
+        Self {
+            make,
+            owned: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     pub(super) fn close(&self) {
@@ -47,12 +58,18 @@ impl FeederCore {
     /// True if the source was read to its end, or closed, and all books that were read are on their
     /// piles.
     pub fn is_exhausted(&self) -> bool {
-        (0..self.outboxes.len()).all(|share| self.is_done(share))
+        self.has_ended() && (0..self.outboxes.len()).all(|share| self.outbox(share).books == 0)
     }
 
     /// True if the source was read to its end.
     pub fn was_read_to_end(&self) -> bool {
         self.over.iter().all(|over| over.load(Ordering::Acquire))
+    }
+
+    /// The store knows that this process does not read the source any more: its piles may close.
+    pub fn release(&self) {
+        self.claim.iter().for_each(|claim| claim.released.store(true, Ordering::Release));
+        self.ring();
     }
 
     /// Continues at the positions of `owned`, which has one token per share. Blocks while the
