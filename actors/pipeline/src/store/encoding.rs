@@ -149,11 +149,15 @@ mod tests {
 
     use super::*;
 
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..200)
+    }
+
     proptest! {
         #[test]
         fn what_was_written_is_read_and_a_cut_is_found(
             numbers in prop::collection::vec((any::<u64>(), 0..64u32), 0..9),
-            headers in prop::collection::btree_map(".{0,9}", prop::collection::vec(any::<u8>(), 0..200), 0..4),
+            headers in prop::collection::btree_map(".{0,9}", bytes(), 0..4),
         ) {
             let mut written = Headers::new();
             for (name, value) in &headers {
