@@ -98,10 +98,17 @@ fn operators_name_a_host_that_is_served_and_malformed_requests_are_counted() {
         for _ in 0..3 {
             assert_eq!(service.say(b"what is this\r\n\r\n").await, Some((400, false)));
         }
-        let metrics = admin(service.address, "/metrics", "localhost").await;
-        let (_, text) = metrics.expect("metrics");
         let line = "gopherworks_http_malformed_requests_total{requester=\"web\"} 3\n";
-        assert!(text.contains(line), "{text}");
+        let began = Instant::now();
+        let text = loop {
+            let metrics = admin(service.address, "/metrics", "localhost").await;
+            let (_, text) = metrics.expect("metrics");
+            // A request is counted when its connection ends, a moment after the response.
+            if text.contains(line) {
+                break text;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{text}");
+        };
         assert!(text.contains("gopherworks_http_connections{requester=\"web\"} "), "{text}");
     });
 }
