@@ -64,7 +64,10 @@ impl Engine {
 
     fn find(&mut self, pile: usize, now: i64, found: &mut Found) -> Result<(), StoreError> {
         let key = self.piles[pile].key;
-        while let Some(at) = self.piles[pile].ripe.first().copied() {
+        // A return may have moved the cursor back: it finds those behind it, in their order.
+        while let Some(at) = self.piles[pile].ripe.first().copied()
+            && at < self.piles[pile].sums.cursor
+        {
             let range = self.range_at(key, at)?;
             if let Some(range) = range
                 && !self.search(pile, range, at..at + 1, now, found)?

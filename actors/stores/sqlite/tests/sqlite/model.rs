@@ -183,7 +183,9 @@ impl Run {
 #[actix::test]
 async fn random_calls_do_what_the_model_does() {
     let seed: u64 = any_seed();
-    for seed in (0..30).map(|more| seed.wrapping_add(more)) {
+    // A delay had ended behind the place to which a return moved the cursor back.
+    let known = [5_005_835_351_123_261_726];
+    for seed in known.into_iter().chain((0..30).map(|more| seed.wrapping_add(more))) {
         println!("seed {seed}");
         let (disk, rng) = (OnDisk::new(), ChaCha8Rng::seed_from_u64(seed));
         let mut run = Run { disk, rng, model: Model::default() };
