@@ -246,8 +246,7 @@ pub struct BalancerPlan {
     pub policy: LoadPolicy,
     /// Number of workers that receive each request: one, several, or a hedge after a delay.
     pub spread: Spread,
-    /// Maximum number of queued requests, at the balancer and its workers together; `None` for no
-    /// limit.
+    /// Maximum number of requests queued at the balancer and its workers together, if bounded.
     pub queue: Option<u32>,
     /// What happens to a request when the queue is full.
     pub full: WhenFull,

@@ -130,8 +130,7 @@ pub(in crate::catalog) enum OutputTarget {
     Discard,
     /// Output goes to the standard output of this process.
     Inherit,
-    /// Output is returned as the answer; the program is killed if it writes more than this many
-    /// bytes.
+    /// Output is the answer, up to this many bytes; a program that writes more is killed.
     Answer(u64),
 }
 

@@ -5,8 +5,7 @@ use serde_json::Value as Json;
 use super::STANDARD_STREAM;
 use crate::config::units::{A_DURATION, A_SIZE};
 
-/// Maximum number of steps through references and alternatives of one schema; a schema may refer to
-/// itself.
+/// Maximum number of references and alternatives followed in a schema, which may refer to itself.
 const STEPS: usize = 64;
 
 /// What a JSON schema says of one value: every alternative that it may be.

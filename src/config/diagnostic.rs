@@ -24,8 +24,7 @@ use snippet::render;
 /// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// Maximum number of diagnostics that are rendered, so that a broken file does not flood the
-/// terminal.
+/// Maximum number of diagnostics shown, so that a broken file does not flood the terminal.
 const SHOWN: usize = 100;
 
 /// Maximum number of diagnostics in JSON.

@@ -19,8 +19,8 @@ use crate::glob::Glob;
 /// Option that lists paths a source must not read.
 const LEAVE_OUT: &str = "leave_out";
 
-/// Maximum number of errors reported for the options of one kind. Each requires parsing all options
-/// again.
+/// Maximum number of errors shown for the options of a kind: each needs another parse of all
+/// options.
 const MISTAKES: usize = 50;
 
 /// Resolved kinds by the name of their node. A kind with an error has no entry.

@@ -163,8 +163,7 @@ impl Lives {
         self.running.crash().await;
     }
 
-    /// Starts the next life, and repeats this, as a service manager does, while the store can't be
-    /// reached.
+    /// Starts the next life. Like a service manager, tries again while the store can't be reached.
     async fn start_again(&mut self, late: Time) -> Result<(), StartError> {
         loop {
             match Self::born(&self.topology, &self.shared).await {

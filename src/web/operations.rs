@@ -30,8 +30,7 @@ use crate::topology::RunningTopology;
 /// Health, metrics and snapshots of balancers and topologies, for an actix-web application. Clones
 /// share them.
 ///
-/// It holds handles, so its balancers and topologies live at least until it is dropped or shut
-/// down.
+/// It holds handles: its balancers and topologies live until it is dropped or shut down.
 #[derive(Clone)]
 pub struct Operations {
     pub(super) watched: Arc<Vec<Box<dyn Watched>>>,

@@ -40,8 +40,7 @@ fn books(count: usize) -> Vec<Book> {
     (0..count).map(|number| Book::new(format!("book {number}"))).collect()
 }
 
-/// Asserts that both runs ended by themselves, and that together they burned each of `all` books
-/// once.
+/// Asserts that both runs ended by themselves and burned each of `all` books once between them.
 #[track_caller]
 fn shared_all(reports: &[Report; 2], all: u64) {
     for report in reports {
@@ -53,8 +52,7 @@ fn shared_all(reports: &[Report; 2], all: u64) {
     assert_eq!((account.offered, account.burned, account.present), (all, all, 0));
 }
 
-/// Two processes share a store: each burns some of the books that one was offered, and both end by
-/// themselves.
+/// Two processes share a store: each burns some of the books offered to one of them, and both end.
 #[actix::test]
 async fn two_processes_share_the_books_of_one() {
     let store = MemoryStore::new();

@@ -66,8 +66,8 @@ pub trait Burn: Send + Sync + 'static {
     }
 
     /// Maximum number of carts of an incinerator that burn at once (>= 1), if burning
-    /// [waits](Burn::waits). All incinerators together have [`MOST_BURNING_THREADS`] threads for
-    /// that.
+    /// [waits](Burn::waits). All incinerators share [`MOST_BURNING_THREADS`] threads for such
+    /// burns.
     fn at_once(&self) -> usize {
         MOST_WAITING_BURNS
     }

@@ -26,8 +26,7 @@ pub enum Exit {
     /// The actor did not end in time after a kill, or the watchdog gave it up. Its thread may still
     /// be running it.
     Hung,
-    /// The actor was given up without a fault of its own: the named actor blocked the thread it ran
-    /// on.
+    /// The actor was given up without a fault of its own: the named actor blocked their thread.
     Blocked(String),
 }
 

@@ -79,8 +79,7 @@ pub fn folded(text: &str, width: Option<usize>) -> String {
     out
 }
 
-/// Columns padded to their widest cell. The first `words` of them are flush left, the others flush
-/// right.
+/// Columns padded to their widest cell: the first `words` are flush left, the others flush right.
 pub struct Table<'a> {
     pub head: &'a [&'a str],
     pub words: usize,

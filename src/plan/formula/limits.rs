@@ -15,8 +15,7 @@ const SAME: f64 = 1e-7;
 /// Relative change of a limit to test whether the flow follows.
 const NUDGE: f64 = 0.01;
 
-/// Maximum number of multiplications for the bottleneck; beyond that, all tight limits are
-/// reported.
+/// Maximum number of multiplications to find the bottleneck; then all tight limits are reported.
 const PATIENCE: usize = 10_000_000;
 
 /// What a limit is about. Copies have a common family.

@@ -22,8 +22,7 @@ pub(super) struct Kept {
     unsynced: BTreeMap<String, Vec<u64>>,
     /// Burned books whose end the store has not confirmed.
     unconfirmed: BTreeSet<u64>,
-    /// Books that may be burned once more, since a crash came before the store confirmed their
-    /// ends.
+    /// Books that may be burned again: a crash came before the store confirmed their ends.
     may_repeat: BTreeSet<u64>,
     undone: BTreeSet<u64>,
     dead: BTreeSet<u64>,

@@ -38,8 +38,7 @@ pub struct Settings {
     pub workers: usize,
     /// Concurrency slots of each worker (>= 1).
     pub places: usize,
-    /// Attempts (>= 1) of an idempotent request: it is retried until this many workers failed on
-    /// it.
+    /// Attempts (>= 1) at an idempotent request: each worker that fails on it uses up one.
     pub max_attempts: u32,
     /// Deadlines, shedding, retry budget, slow start, ejection; all disabled by default.
     pub resilience: Resilience,

@@ -32,8 +32,8 @@ struct PermitState {
 #[derive(Debug, Default)]
 struct PermitWaiter {
     waker: Option<Waker>,
-    /// True if it was not polled since [`QueuePermits::offer_anew`]: its caller may hang, so it is
-    /// skipped.
+    /// True if it was not polled since [`QueuePermits::offer_anew`]. Then it is skipped, since its
+    /// caller may hang.
     suspect: bool,
 }
 

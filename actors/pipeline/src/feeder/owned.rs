@@ -55,8 +55,7 @@ impl FeederCore {
         self.claim.as_ref().is_none_or(|claim| claim.owned.load(Ordering::Acquire))
     }
 
-    /// True if the source was read to its end, or closed, and all books that were read are on their
-    /// piles.
+    /// True if the source has ended or was closed, and no book that was read waits for its pile.
     pub fn is_exhausted(&self) -> bool {
         self.has_ended() && (0..self.outboxes.len()).all(|share| self.outbox(share).books == 0)
     }

@@ -76,8 +76,8 @@ impl Starts {
     }
 }
 
-/// Lets the `sources` of a feeder, one or one for each of `piles`, continue at their stored
-/// positions.
+/// Resumes the sources of a feeder at their stored positions. There is one source for all piles, or
+/// one for each.
 fn resume(
     name: &str,
     sources: &mut [Box<dyn Source>],

@@ -84,8 +84,7 @@ impl CrewCore {
         self.pause.is_on() && lease.is_some_and(|lease| self.context.takes_all_back(lease))
     }
 
-    /// Maximum number of books leased at once: the capacity of a cart, or of a group of coupled
-    /// carts.
+    /// Maximum number of books of a lease: the capacity of a cart, or of all carts coupled to it.
     pub fn load(&self) -> usize {
         self.queue.want().books.saturating_mul(self.coupling())
     }

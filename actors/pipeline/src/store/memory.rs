@@ -1,5 +1,5 @@
-//! A reference engine in memory, for tests of keepers and of the conformance suite, and for
-//! simulations.
+//! A reference engine in memory: for simulations, and for tests of keepers and of the conformance
+//! suite.
 //!
 //! A [`MemoryStore`] stands for a server that many processes use, or for a disk that one process
 //! uses at a time; each [`MemoryBackend`] stands for one of the processes. What is stored survives
@@ -25,8 +25,7 @@ use gopherworks_supervision::fault::Point;
 pub use simulation::{STORE, Simulation};
 use state::State;
 
-/// Promises of a shared [`MemoryStore`], those of the server that it simulates: all but begun
-/// marks.
+/// Promises of a shared [`MemoryStore`]. Like the server that it simulates, it has no begun marks.
 const SHARED: Promises = Promises {
     actor_death: true,
     kill: true,

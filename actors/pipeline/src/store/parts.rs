@@ -183,8 +183,7 @@ pub struct SourceOwner {
 pub struct Append {
     /// The pile that gets them.
     pub to: PileName,
-    /// True if the caller continues to work on the books: they stay held for it, as if delivered to
-    /// it.
+    /// True if the caller holds the books at once, as if they had been delivered to it.
     pub hold: bool,
     /// The books, in order.
     pub books: Vec<NewBook>,
@@ -221,8 +220,7 @@ pub enum Appended {
 pub struct Pass {
     /// The pile that they go to.
     pub to: PileName,
-    /// True if the caller continues to work on the books: they stay held for it, as if delivered to
-    /// it.
+    /// True if the caller holds the books at once, as if they had been delivered to it.
     pub hold: bool,
     /// Receipts, in the order of arrival; with the book if its headers or its body changed. Its
     /// id is the same.

@@ -1,5 +1,4 @@
-//! Stores new books: without looking them up if all ids are new, otherwise after a check of each
-//! id.
+//! Stores new books. Their ids are looked up only if one of them may be stored already.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;

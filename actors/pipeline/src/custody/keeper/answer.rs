@@ -16,8 +16,8 @@ pub(crate) struct Stored {
     pub(crate) books: Vec<(PileKey, Numbered, Then, bool)>,
     /// Offers that are refused.
     pub(crate) declined: Vec<(PileKey, Numbered, bool, (Offered, StoreError))>,
-    /// New books, not stored because another process owns their source, with the position of the
-    /// source.
+    /// New books with the position of their source. They were not stored, since another process
+    /// owns the source.
     pub(crate) disowned: Vec<(PileKey, Numbered, bool, Checkpoint)>,
     /// Outcomes of books.
     pub(crate) ended: Vec<(BookOutcome, BookIds)>,

@@ -53,8 +53,8 @@ pub(crate) struct Core {
     committing: bool,
     /// True once no change is put off any more.
     hurries: bool,
-    /// Set while the store fails: since when, the time of the next attempt, and the pause before
-    /// it.
+    /// Set while the store fails: when that began, when the next attempt is due, and the last
+    /// pause.
     down: Option<Down>,
     /// Set while the store has no room: since when, and when the next append is tried.
     full: Option<Down>,

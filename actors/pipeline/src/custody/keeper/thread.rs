@@ -37,8 +37,8 @@ pub struct KeeperHooks {
     pub up: Box<dyn Fn(Duration) + Send>,
     /// Called when the leases of this number of books were lost: other processes may work on them.
     pub lost: Box<dyn Fn(usize) + Send>,
-    /// Called when the owner that stored this position has lost the source, before the books are
-    /// dropped.
+    /// Called with the position behind books that were not stored, since another process owns their
+    /// source now; the books are dropped after the call.
     pub disowned: Box<dyn Fn(&Checkpoint) + Send>,
 }
 

@@ -69,8 +69,7 @@ impl Shelf {
         self.durable.as_ref().map_or(0, |durable| durable.behind)
     }
 
-    /// Number of books that are not in memory: those behind, and one if other processes may have
-    /// some.
+    /// Number of books that are in the store only, plus 1 while other processes may hold books.
     pub fn late(&self) -> usize {
         self.durable.as_ref().map_or(0, |durable| durable.behind + durable.elsewhere)
     }

@@ -1,5 +1,4 @@
-//! Calls for operators: surveys, lists of books and processes, and changes to piles and dead
-//! letters.
+//! Calls for operators: they list piles, books and processes, and change piles and dead letters.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
