@@ -103,6 +103,15 @@ impl Plan {
         once(piles.chain(crews).chain(fires).chain(balancers).chain(store))
     }
 
+    /// Files and folders of the store, there or not; none of a store that has no files here.
+    pub fn store_files(&self) -> Vec<PathBuf> {
+        match &self.store {
+            #[cfg(feature = "sqlite")]
+            Some(StoreConfig::Sqlite { path }) => gopherworks_sqlite::files(path),
+            _ => Vec::new(),
+        }
+    }
+
     /// True if a run writes books to standard output, which nothing else should then use.
     pub fn writes_to_stdout(&self) -> bool {
         self.writes().iter().any(|path| path.as_os_str() == STANDARD_STREAM)

@@ -124,6 +124,8 @@ pub fn apart(flags: &[(&str, Option<&Path>)], config: &Path, plan: &Plan) -> Res
     let mut taken = vec![(identity(config), "the config")];
     let reads = plan.reads().into_iter().map(|path| (path, "what the design reads"));
     let writes = plan.writes().into_iter().map(|path| (path, "what the design writes"));
+    let store = plan.store_files();
+    let writes = writes.chain(store.iter().map(|path| (path, "a file of the store")));
     // Files only: a report may be written among the files of a design.
     taken.extend(reads.chain(writes).map(|(path, what)| (identity(path), what)));
     for (flag, path) in flags.iter().filter_map(|(flag, path)| Some((*flag, (*path)?))) {

@@ -76,18 +76,38 @@ impl Sites {
         fire.burn.make(&self.site(&fire.name))
     }
 
-    /// Creates everything that can fail, without blocking the caller; a simulation, which has a
-    /// single thread, creates it inline.
+    /// Rejects a plan whose nodes share files, before the store or an output is opened.
+    pub(super) async fn check(&self, clock: &Clock) -> Result<(), StartError> {
+        match self.options.dry {
+            true => Ok(()),
+            false => {
+                let check = |sites: &Self| overlap::check(&sites.plan).map_err(StartError::Overlap);
+                self.apart(clock, check).await
+            }
+        }
+    }
+
+    /// Creates everything that can fail.
     pub(super) async fn make(&self, clock: &Clock) -> Result<Made, StartError> {
+        self.apart(clock, Self::make_here).await
+    }
+
+    /// Calls `step` without blocking the caller; a simulation, which has a single thread, calls it
+    /// inline.
+    async fn apart<T: Send + 'static>(
+        &self,
+        clock: &Clock,
+        step: impl FnOnce(&Self) -> Result<T, StartError> + Send + 'static,
+    ) -> Result<T, StartError> {
         if clock.is_simulated() {
-            return self.make_here();
+            return step(self);
         }
         let (done, made) = oneshot::channel();
         let sites = self.clone();
         // Not in the runtime's pool, whose shutdown waits for its threads.
         std::thread::Builder::new()
             .name("gopherworks-start".to_owned())
-            .spawn(move || done.send(guarded(|| sites.make_here())))?;
+            .spawn(move || done.send(guarded(|| step(&sites))))?;
         let failed = |text: String| StartError::Node {
             node: "the start".to_owned(),
             failure: Failure::permanent(format!("panicked: {text}")),
@@ -103,9 +123,6 @@ impl Sites {
             let node = node.to_owned();
             move |failure| StartError::Node { node, failure }
         };
-        if !self.options.dry {
-            overlap::check(&self.plan).map_err(StartError::Overlap)?;
-        }
         let mut made = Made { sources: Vec::new(), burns: Vec::new() };
         let read = self.plan.sources.iter();
         for source in read.filter(|_| !self.options.without_sources) {

@@ -85,6 +85,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
         let by = format!("balancers.{}", base(&balancer.name));
         add(by, &balancer.reads, &balancer.writes);
     }
+    apart_from_store(plan, inputs.iter().chain(&outputs))?;
     for output in outputs.iter().filter(|output| !output.is_dir()) {
         for input in &inputs {
             if input.identity == output.identity {
@@ -105,6 +106,29 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Rejects a node that reads or writes a file of the store, or a folder that has it.
+fn apart_from_store<'u>(
+    plan: &Plan,
+    mut uses: impl Iterator<Item = &'u Use>,
+) -> Result<(), String> {
+    let files = plan.store_files();
+    let identities: Vec<Use> = files.iter().filter_map(|file| Use::of("", file)).collect();
+    let shared = uses.find(|used| {
+        let folder = resolved(&used.path);
+        identities.iter().any(|file| file.identity == used.identity)
+            || used.is_dir() && files.iter().any(|file| resolved(file).starts_with(&folder))
+    });
+    match shared {
+        Some(used) => Err(format!(
+            "{} of {} is, or has, the store {}; keep the store elsewhere",
+            used.path.display(),
+            used.by,
+            plan.store_place(),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn same(output: &Use, input: &Use) -> String {
@@ -146,8 +170,12 @@ mod tests {
     use crate::config::{Loaded, Overrides};
 
     fn plan(folder: &Path, source: &str, out: &str) -> Plan {
+        plan_with("", folder, source, out)
+    }
+
+    fn plan_with(store: &str, folder: &Path, source: &str, out: &str) -> Plan {
         let text = format!(
-            "[piles.p]\nsource = {source}\n[incinerators.f]\n\
+            "{store}[piles.p]\nsource = {source}\n[incinerators.f]\n\
              burn = {{ kind = \"lines\", path = \"{out}\" }}\n\
              [crews.c]\nfrom = \"p\"\nto = \"f\"\ngophers = [\"load push unload return\"]\n"
         );
@@ -181,5 +209,37 @@ mod tests {
             let plan = plan(folder.path(), source, out);
             assert_eq!(check(&plan), Ok(()), "{source} {out}");
         }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn no_node_shares_a_file_with_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("in")).unwrap();
+        fs::write(at("in/data"), "a\n").unwrap();
+        std::os::unix::fs::symlink(at("in"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("later"), at("dangling")).unwrap();
+        let lines = r#"{ kind = "lines", path = "in/data" }"#;
+        let files = r#"{ kind = "files", root = "in" }"#;
+        let check = |store: &str, source: &str, out: &str| {
+            let store = format!("[store]\nkind = \"sqlite\"\npath = \"{store}\"\n");
+            check(&plan_with(&store, folder.path(), source, out))
+        };
+        for (store, source, out) in [
+            ("in/data", lines, "out"),
+            ("link/data", lines, "out"),
+            ("works.db", lines, "works.db"),
+            ("works.db", lines, "works.db-wal"),
+            ("works.db", lines, "works.db.lock"),
+            ("dangling", lines, "later-wal"),
+            ("in/works.db", files, "out"),
+            ("link/works.db", files, "out"),
+        ] {
+            let why = check(store, source, out).unwrap_err();
+            assert!(why.contains("keep the store elsewhere"), "{why}");
+        }
+        assert_eq!(check("works.db", lines, "out"), Ok(()));
+        assert_eq!(check("works.db", files, "works.db.txt"), Ok(()));
     }
 }

@@ -70,6 +70,7 @@ pub(super) async fn start(
     #[cfg(feature = "http")]
     let operations = bind_operations(plan, options, &clock)?;
     let shared = shared.cloned().unwrap_or_else(|| Shared::of_one_life(plan, options, &clock));
+    sites.check(&clock).await?;
     let opened = store::open(plan, options, &clock, (&sites.run, &shared)).await?;
     let sites = Sites { store: opened.as_ref().map(|opened| opened.store.clone()), ..sites };
     let made = sites.make(&clock).await?;

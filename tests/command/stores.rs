@@ -280,6 +280,25 @@ fn a_second_process_is_refused_and_told_of_the_first() {
 }
 
 #[test]
+fn no_output_is_a_file_of_the_store() {
+    let place = Place::new();
+    let log = r#"{ kind = "lines", path = "state/works.db-wal" }"#;
+    place.write("t.toml", design(LINES, log, "1ms"));
+    place.write("in.txt", "a\n");
+    let refused = place.run(["run", "t.toml"]).assert().code(1);
+    refused.stderr(contains("keep the store elsewhere"));
+    assert!(!place.path("state/works.db").exists());
+    place.write("t.toml", design(LINES, OUT, "1ms"));
+    for name in ["state/works.db", "state/works.db-wal", "state/works.db.lock"] {
+        for flag in ["--report", "--dead"] {
+            let refused = place.run(["run", "t.toml", flag, name]).assert().code(1);
+            refused.stderr(contains("a file of the store").or(contains("what the design writes")));
+        }
+    }
+    assert!(!place.path("out.txt").exists());
+}
+
+#[test]
 fn a_book_that_kills_the_process_becomes_a_dead_letter() {
     let place = Place::new();
     place.write("in.txt", "good\nbad\nfine\n");

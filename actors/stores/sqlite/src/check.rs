@@ -12,7 +12,7 @@ use crate::engine::named_files;
 use crate::error::sqlite;
 use crate::ids::IdSet;
 use crate::range::{self, Range};
-use crate::{beside, lock, schema};
+use crate::{beside, lock, resolved, schema};
 
 /// Checks the store at `path`, record by record; answers what is wrong. Blocks.
 ///
@@ -26,6 +26,8 @@ pub fn check(path: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     if !path.exists() {
         return Err(StoreError::Gone);
     }
+    let path = &resolved(path);
+    schema::regular(path)?;
     let _lock = repair.then(|| lock::lock(&beside(path, "lock"), path)).transpose()?;
     let conn = match repair {
         true => schema::open(path, 1_000)?,

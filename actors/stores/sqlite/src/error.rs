@@ -33,6 +33,22 @@ pub(crate) fn sqlite(error: rusqlite::Error) -> StoreError {
     }
 }
 
+/// The same error of the store at `path`, which its text names.
+pub(crate) fn at(path: &Path, error: StoreError) -> StoreError {
+    let place = path.display().to_string();
+    let named = |text: &str| match text.contains(&place) {
+        true => text.to_owned(),
+        false => format!("{place}: {text}"),
+    };
+    match error {
+        StoreError::Corrupt(what) => StoreError::Corrupt(named(&what).into()),
+        StoreError::Unavailable { retry_after, reason } => {
+            StoreError::unavailable(named(&reason), retry_after)
+        }
+        other => other,
+    }
+}
+
 /// The meaning of an error of the file system, at the file `path` of the store.
 pub(crate) fn io(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     match error.kind() {

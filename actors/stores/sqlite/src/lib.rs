@@ -80,10 +80,41 @@ impl Settings {
 }
 
 fn beside(path: &Path, what: &str) -> PathBuf {
+    with_suffix(path, &format!(".{what}"))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(what);
+    name.push(suffix);
     name.into()
+}
+
+/// The files and the folder of a store whose database is at `path`, there or not: nothing else may
+/// write to them. Follows links, so it blocks on the file system.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let path = resolved(path);
+    let suffixes = ["", "-wal", "-shm", "-journal", ".lock", ".begun", ".reserve", ".bodies"];
+    suffixes.iter().map(|suffix| with_suffix(&path, suffix)).collect()
+}
+
+/// The database that `path` names, so that a store has one lock under all its names.
+fn resolved(path: &Path) -> PathBuf {
+    /// As many links as Linux follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    // Step by step, since the last link may lead to a file that does not exist yet.
+    for _ in 0..LINKS {
+        let Ok(target) = path.read_link() else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    let folder = path.parent().map(|folder| match folder == Path::new("") {
+        true => Path::new("."),
+        false => folder,
+    });
+    match (folder.and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
 }
 
 /// Wall time at the first call, and from then on what the monotonic clock adds.
@@ -148,11 +179,14 @@ impl Sqlite {
         &self,
         read: impl FnOnce(&Settings) -> Result<T, StoreError> + Send + 'static,
     ) -> Reply<'_, Result<T, StoreError>> {
-        let settings = self.thread.settings.clone();
+        let mut settings = self.thread.settings.clone();
         Box::pin(async move {
             let (answer, answered) = tokio::sync::oneshot::channel();
             let thread = std::thread::Builder::new().name("gopherworks-sqlite".to_owned());
-            let spawned = thread.spawn(move || _ = answer.send(read(&settings)));
+            let spawned = thread.spawn(move || {
+                settings.path = resolved(&settings.path);
+                let _ = answer.send(read(&settings));
+            });
             spawned.map_err(|error| StoreError::Other(error.to_string().into()))?;
             let lost = || Err(StoreError::Other("the thread that read the store has ended".into()));
             answered.await.unwrap_or_else(|_| lost())

@@ -113,6 +113,7 @@ pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, Sto
         let text = format!("SQLite {found}, which can lose commits; 3.51.3 is needed");
         return Err(StoreError::Unsupported(text.into()));
     }
+    regular(path)?;
     // SQLite gives the log the mode of the database.
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -141,11 +142,26 @@ pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, Sto
     Ok(conn)
 }
 
+/// Refuses what can't be a database: opening a fifo would wait for a writer.
+///
+/// # Errors
+/// `Other` if there is something other than a regular file.
+pub(crate) fn regular(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let text = format!("{} is not a regular file; name another path", path.display());
+            Err(StoreError::Other(text.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens the database at `path` to read it, in use or not.
 ///
 /// # Errors
 /// `Gone` if there is none; `Unsupported` if it has another version; `Other` if it is no store.
 pub(crate) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    regular(path)?;
     // A file without content is left by a process that was killed while it created the store.
     if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
         return Err(StoreError::Gone);

@@ -7,13 +7,13 @@ use gopherworks_pipeline::store::{Checkpoint, PileName, PileSpec, Recovered, Sto
 use rusqlite::Connection;
 
 use super::{Engine, Pile, State, Sums, named_files};
-use crate::Settings;
 use crate::begun::Begun;
 use crate::bodies::Bodies;
-use crate::error::{io, sqlite};
+use crate::error::{at, io, sqlite};
 use crate::ids::IdSet;
 use crate::lock::{Lock, lock};
 use crate::reserve::Reserve;
+use crate::{Settings, resolved};
 use crate::{range::Range, schema};
 
 impl Engine {
@@ -22,22 +22,25 @@ impl Engine {
     /// # Errors
     /// `InUse`, `Unsupported`, `Corrupt`, `Unavailable`; `Full` if there is no room to begin.
     pub fn open(
-        settings: Settings,
+        mut settings: Settings,
         specs: &[PileSpec],
         begun: Arc<Begun>,
     ) -> Result<Self, StoreError> {
-        let path = settings.path.clone();
-        if let Some(parent) = path.parent() {
+        if let Some(parent) = settings.path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| io("the folder", parent, &error))?;
         }
+        settings.path = resolved(&settings.path);
+        let path = settings.path.clone();
+        schema::regular(&path)?;
         let lock = Arc::new(lock(&settings.beside("lock"), &path)?);
-        match Self::start(&settings, specs, &begun, &lock) {
+        let started = match Self::start(&settings, specs, &begun, &lock) {
             // Even opening needs some room.
             Err(StoreError::Full) if std::fs::remove_file(settings.beside("reserve")).is_ok() => {
                 Self::start(&settings, specs, &begun, &lock)
             }
             started => started,
-        }
+        };
+        started.map_err(|error| at(&path, error))
     }
 
     fn start(

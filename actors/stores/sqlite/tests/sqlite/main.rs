@@ -5,5 +5,6 @@ mod conformance;
 mod full;
 mod kill;
 mod model;
+mod places;
 mod support;
 mod versions;
