@@ -25,9 +25,10 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use gopherworks::Loaded;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::units::{parse_duration, parse_size};
-use gopherworks::config::{Diagnostics, Loaded, Overrides};
+use gopherworks::config::{Diagnostics, Overrides};
 use help::{EXIT_CODES, LEDGER};
 
 /// Exit codes. 130 and 143 are a second SIGINT and SIGTERM.

@@ -81,6 +81,7 @@ pub mod diagram;
 mod glob;
 #[cfg(feature = "http")]
 mod http;
+mod loaded;
 pub mod plan;
 pub mod private;
 pub mod report;
@@ -99,6 +100,7 @@ pub use config::elements::TopologyConfig;
 pub use gopherworks_pipeline::Event;
 pub use gopherworks_pipeline::book::{Body, Book, BookId};
 pub use gopherworks_supervision::failure::Failure;
+pub use loaded::Loaded;
 pub use report::Report;
 pub use topology::{RunningTopology, Topology};
 

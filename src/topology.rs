@@ -178,7 +178,7 @@ impl Topology {
     /// All mistakes in the file, each with its place.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, crate::config::Diagnostics> {
         let overrides = crate::config::Overrides::of_process().unwrap_or_default();
-        let loaded = crate::config::Loaded::read(path, &Catalog::standard(), &overrides)?;
+        let loaded = crate::Loaded::read(path, &Catalog::standard(), &overrides)?;
         Ok(Self::from_plan(loaded.plan))
     }
 

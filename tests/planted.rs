@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use gopherworks::Catalog;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::supervision::__private::planted::{Defect, plant};
 use gopherworks::topology::Topology;
 use gopherworks::verdict::sweep::{Sweep, Swept};

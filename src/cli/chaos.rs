@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gopherworks::Loaded;
 use gopherworks::chaos::Chaos;
-use gopherworks::config::Loaded;
 use gopherworks::topology::{Done, Options, Topology};
 use gopherworks::verdict::Verdict;
 use gopherworks::verdict::sweep::{Sweep, Swept, calm};

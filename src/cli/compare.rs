@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use gopherworks::Loaded;
 use gopherworks::catalog::Catalog;
 use gopherworks::compare::{DesignRow, changes, probably, row};
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::config::Overrides;
 
 use super::run::start_failed;
 use super::{CompareArgs, Failed, Format, code, overrides, print, with};

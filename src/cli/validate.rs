@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gopherworks::Loaded;
 use gopherworks::catalog::Catalog;
-use gopherworks::config::Loaded;
 use gopherworks::plan::{Plan, Target};
 use gopherworks::topology::PROMISES;
 use serde_json::{Value, json};

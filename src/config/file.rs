@@ -14,10 +14,10 @@ pub const LARGEST: u64 = 32 << 20;
 const SILENCE: i64 = 30;
 
 /// What a config on standard input is called in messages.
-pub(super) const STDIN: &str = "<stdin>";
+pub(crate) const STDIN: &str = "<stdin>";
 
 /// The text of a config.
-pub(super) struct Contents {
+pub(crate) struct Contents {
     pub text: String,
     /// True for a pipe or a system path such as `/dev/stdin`: relative paths start at the current
     /// folder.
@@ -26,7 +26,7 @@ pub(super) struct Contents {
 
 /// The text of a config file without byte order mark, or why there is none. A pipe is read to its
 /// end, so `<(...)` of a shell works; folders and devices are refused.
-pub(super) fn contents(path: &Path) -> Result<Contents, String> {
+pub(crate) fn contents(path: &Path) -> Result<Contents, String> {
     let read = if path.as_os_str() == STANDARD_STREAM { standard_input() } else { bytes(path) };
     let (bytes, piped) = read.map_err(|error| format!("can't read the config file: {error}"))?;
     if bytes.len() as u64 > LARGEST {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::builder::{kind, wait};
 use super::elements::*;
 use super::*;
-use crate::plan::Target;
+use crate::Loaded;
+use crate::plan::{Plan, Target};
 
 mod balancing;
 mod bounds;

@@ -7,8 +7,9 @@ use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::span::Span;
 
 use super::*;
+use crate::Loaded;
+use crate::config::Overrides;
 use crate::config::builder::{kind, wait};
-use crate::config::{Loaded, Overrides};
 
 const ALL: &str = "load push unload return";
 

@@ -166,8 +166,9 @@ fn inside(input: &Use, output: &Use) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Loaded;
     use crate::catalog::Catalog;
-    use crate::config::{Loaded, Overrides};
+    use crate::config::Overrides;
 
     fn plan(folder: &Path, source: &str, out: &str) -> Plan {
         plan_with("", folder, source, out)

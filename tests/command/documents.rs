@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use gopherworks::Catalog;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 
 use crate::support::command::{Place, program};
 

@@ -6,7 +6,8 @@ use crate::support;
 use std::fs;
 
 use gopherworks::Catalog;
-use gopherworks::config::{Loaded, Overrides, json_schema};
+use gopherworks::Loaded;
+use gopherworks::config::{Overrides, json_schema};
 use serde_json::Value;
 use support::command::{Place, shipped};
 

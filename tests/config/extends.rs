@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use gopherworks::Catalog;
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::config::elements::Span;
-use gopherworks::config::{Loaded, Overrides};
 
 const BASE: &str = r#"[piles.manuals]
 source = { kind = "generate", books = 100 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::tidy::{code, sources};
 
 /// Sources of the crates that are checked.
-const CRATES: &[&str] = &["actors/balancer/src", "actors/pipeline/src", "actors/supervision/src"];
+const CRATES: &[&str] =
+    &["actors/balancer/src", "actors/pipeline/src", "actors/supervision/src", "src"];
 
 /// Module paths without `crate`, as in `["table", "heap"]`; the crate's root is empty.
 type Module = Vec<String>;

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use gopherworks::Loaded;
 use gopherworks::catalog::Catalog;
 use gopherworks::compare::policies::{self, Distribution, PolicyRow, Trial, changes, rows};
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::config::Overrides;
 use gopherworks::report::{Report, RunOutcome};
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::topology::{Options, Topology};

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::support::load::read;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::report::RequesterReport;
 use gopherworks::{Catalog, RunningTopology, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::StreamExt;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::pipeline::book::{Body, BodyFile};
 use gopherworks::topology::Event;
 use gopherworks::{Book, Catalog, Report, Topology};

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::supervision::clock::Clock;
 use gopherworks::web::metrics_reference;
 use gopherworks::{Book, Catalog, Failure, RunningTopology, Topology};

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::pipeline::book::{Body, BodyFile, Book};
 use gopherworks::supervision::failure::Failure;
 use gopherworks::{Catalog, Topology};

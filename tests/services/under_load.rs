@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::{Catalog, Report, RunningTopology, Topology};
 use rustix::process::{Pid, Signal, kill_process};
 use support::command::{Place, Running, shipped, until};

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gopherworks::Catalog;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::pipeline::steps::Step;
 use gopherworks::pipeline::trace::{Act, Record, Tracer};
 use gopherworks::plan::{Plan, Target};

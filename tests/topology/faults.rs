@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::pipeline::trace::{Record, Tracer};
 use gopherworks::simulate::{in_virtual_time, until_done};
 use gopherworks::supervision::fault::Fired;

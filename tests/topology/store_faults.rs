@@ -1,7 +1,8 @@
 //! Faults of a store in virtual time: what each does to a run, and what the verdict says of it.
 
 use gopherworks::Catalog;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::Loaded;
+use gopherworks::config::Overrides;
 use gopherworks::topology::Topology;
 use gopherworks::verdict::Verdict;
 use gopherworks::verdict::sweep::{Sweep, Swept};

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gopherworks::Loaded;
 use gopherworks::catalog::Catalog;
 use gopherworks::compare::policies::{self, Distribution, PolicyRow, Trial, changes, rows};
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::config::Overrides;
 use gopherworks::plan::Plan;
 use gopherworks::topology::StartError;
 use parking_lot::Mutex;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gopherworks::Loaded;
 use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
-use gopherworks::config::Loaded;
 use gopherworks::dead::{self, Letter, Letters};
 use gopherworks::pipeline::book::Book;
 use gopherworks::pipeline::source::Receipts;

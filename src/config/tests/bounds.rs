@@ -1,7 +1,6 @@
 //! Every number of a config has a bound that its message gives, alone and multiplied by copies.
 
 use super::*;
-use crate::plan::Plan;
 
 /// The mistakes of a topology that uses every number, with `sets` over it.
 fn said(sets: &[&str]) -> String {

@@ -4,7 +4,6 @@ use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::{FOR_EVER, Kind, Point, Rule, What, When};
 
 use super::*;
-use crate::plan::Plan;
 use crate::plan::faults::{FaultPlan, FaultPlanWhat};
 
 fn plan(more: &str) -> Plan {

@@ -12,7 +12,8 @@ mod workers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gopherworks::config::{Diagnostics, Loaded, Overrides, json_schema};
+use gopherworks::Loaded;
+use gopherworks::config::{Diagnostics, Overrides, json_schema};
 use jsonschema::Validator;
 use serde_json::Value as Json;
 use toml::{Table, Value};
