@@ -12,6 +12,7 @@ mod output;
 mod pile;
 mod print;
 mod progress;
+mod reload;
 mod run;
 mod schema;
 mod signals;
@@ -136,6 +137,9 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Draw a design: as text, for Graphviz or Mermaid, or as an SVG picture
     Graph(GraphArgs),
+    /// Print what changes if a run of one design goes on with another, and how: in place, once
+    /// carts are back, or not without a restart (exit code 1)
+    Reload(reload::ReloadArgs),
     /// List and show the dead letters that runs have kept, and replay or forget them
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -459,6 +463,7 @@ pub fn main() -> i32 {
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
         Command::Schema(args) => schema::schema(&args),
         Command::Graph(args) => graph::graph(&args, cli.quiet),
+        Command::Reload(args) => reload::reload(&args, cli.quiet),
         Command::Dead(command) => dead::dead(&command, cli.quiet),
         Command::Pile(command) => pile::pile(&command, cli.quiet),
     };

@@ -24,6 +24,7 @@ use crate::config::{Code, Diagnostic, Diagnostics, Origin};
 
 mod balancing;
 mod bounds;
+pub mod changes;
 pub mod faults;
 pub mod formula;
 mod graph;

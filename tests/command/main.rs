@@ -21,6 +21,7 @@ mod output_folders;
 mod piles;
 mod pipes;
 mod programs;
+mod reload;
 mod remember;
 mod run;
 mod schema;
