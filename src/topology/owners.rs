@@ -197,11 +197,7 @@ impl Owner {
     async fn leave(&mut self, feeder: &FeederCore, ended: bool) {
         let (tokens, _) = self.held.take().unwrap_or_default();
         for (share, token) in (0..).zip(tokens) {
-            let left = match ended {
-                true => self.backend.finish_source(&feeder.name, share, token).await,
-                false => self.backend.disown(&feeder.name, share, token).await,
-            };
-            if let Err(error) = left {
+            if let Err(error) = self.backend.disown(&feeder.name, share, token, ended).await {
                 log::debug!("{}: {error}", feeder.name);
             }
         }

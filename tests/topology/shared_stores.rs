@@ -160,8 +160,7 @@ impl Backend for Stopped {
         depth(pile: &'a PileName) -> Result<Depth, StoreError>;
         own(source: &'a str, share: u32, token: Option<u64>, lease: Duration)
             -> Result<Ownership, StoreError>;
-        disown(source: &'a str, share: u32, token: u64) -> Result<(), StoreError>;
-        finish_source(source: &'a str, share: u32, token: u64) -> Result<(), StoreError>;
+        disown(source: &'a str, share: u32, token: u64, ended: bool) -> Result<(), StoreError>;
     }
 }
 
@@ -198,7 +197,10 @@ async fn a_process_that_lost_its_source_reads_it_again_once_it_is_free() {
     another.open(&[]).await.expect("it opens");
     store.elapse(Duration::from_secs(60));
     let own = another.own("desk.source", 0, None, Duration::from_secs(30)).await;
-    another.disown("desk.source", 0, own.expect("it is free").token).await.expect("it is owned");
+    another
+        .disown("desk.source", 0, own.expect("it is free").token, false)
+        .await
+        .expect("it is owned");
     stopped.stopped.send_replace(false);
     let first = one.done().await;
     let report = one.finish(first).await;

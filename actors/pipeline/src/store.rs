@@ -151,7 +151,7 @@ pub trait Backend: Send + Sync + 'static {
     /// out.
     ///
     /// By default, plays the commit by [`Backend::append`], [`Backend::pass`] and
-    /// [`Backend::settle`]; after an answer that says nothing about a single book, such as
+    /// [`Backend::settle`], and acks what a pass has not removed; after an answer that says nothing about a single book, such as
     /// `Unavailable`, it tries no more and answers that error for the rest.
     fn commit(&self, commit: Arc<Commit>) -> Reply<'_, Result<Committed, StoreError>> {
         Box::pin(parts::play(self, commit))
@@ -191,6 +191,8 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// Gives up the ownership of a share of a source, so that another process may take it at once.
+    /// `ended` says that the share was read to its end, which [`SourceState::ended`] tells until it
+    /// has another owner.
     ///
     /// # Errors
     /// `Stale` if `token` is not the owner's any more.
@@ -199,23 +201,10 @@ pub trait Backend: Send + Sync + 'static {
         source: &'a str,
         share: u32,
         token: u64,
+        ended: bool,
     ) -> Reply<'a, Result<(), StoreError>> {
-        let _ = (source, share, token);
+        let _ = (source, share, token, ended);
         unsupported("ownership of sources")
-    }
-
-    /// Gives up a share of a source that was read to its end, which [`SourceState::ended`] tells
-    /// until it has another owner.
-    ///
-    /// # Errors
-    /// `Stale` if `token` is not the owner's any more.
-    fn finish_source<'a>(
-        &'a self,
-        source: &'a str,
-        share: u32,
-        token: u64,
-    ) -> Reply<'a, Result<(), StoreError>> {
-        self.disown(source, share, token)
     }
 
     /// The owners and positions of the sources of this opener's works.

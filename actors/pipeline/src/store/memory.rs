@@ -371,18 +371,9 @@ impl Backend for MemoryBackend {
         source: &'a str,
         share: u32,
         token: u64,
+        ended: bool,
     ) -> Reply<'a, Result<(), StoreError>> {
-        let call = move |state: &mut State| state.sources.disown((source, share), token, false);
-        Box::pin(self.write(None, call))
-    }
-
-    fn finish_source<'a>(
-        &'a self,
-        source: &'a str,
-        share: u32,
-        token: u64,
-    ) -> Reply<'a, Result<(), StoreError>> {
-        let call = move |state: &mut State| state.sources.disown((source, share), token, true);
+        let call = move |state: &mut State| state.sources.disown((source, share), token, ended);
         Box::pin(self.write(None, call))
     }
 

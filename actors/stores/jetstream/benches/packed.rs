@@ -5,9 +5,9 @@
 //! The plain loop publishes the bytes of 64 books as one message, and waits for its ack; it pulls
 //! messages, and acks each with a request. Both sides have as many calls under way.
 
-#[path = "../tests/jetstream/support.rs"]
+#[path = "../tests/jetstream/server.rs"]
 #[allow(dead_code)]
-mod support;
+mod server;
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use async_nats::{Client, HeaderMap};
 use futures_util::{StreamExt, stream};
 use gopherworks_jetstream::Jetstream;
 use gopherworks_pipeline::book::{Book, BookId};
-use gopherworks_pipeline::store::{Act, Append, Backend, PileSpec, Want};
+use gopherworks_pipeline::store::{Act, Append, Backend, PileName, PileSpec, Want};
 use gopherworks_supervision::clock::Stopwatch;
 use serde_json::json;
-use support::{Server, free_port, name, program};
+use server::{Server, free_port, program};
 
 const BOOKS: u64 = 64;
 
@@ -33,6 +33,10 @@ const TURNS: usize = 5;
 
 /// Books a second: appended; fetched and settled.
 type Rates = [f64; 2];
+
+fn name(pile: &str) -> PileName {
+    PileName::new("test", pile)
+}
 
 fn rate(watch: &Stopwatch, carts: u64) -> f64 {
     (carts * BOOKS) as f64 / watch.elapsed().as_secs_f64()

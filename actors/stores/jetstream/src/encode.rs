@@ -171,24 +171,32 @@ pub(crate) fn read_record(bytes: &Bytes) -> Result<Record, StoreError> {
 }
 
 /// The owner and the position of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub token: u64,
-    /// The opener that owns the source.
+    /// The opener that owns the source, and the host and id of its process.
     pub holder: u64,
-    /// When the ownership ends, in milliseconds of the server's clock.
+    pub name: String,
+    /// When the ownership began and when it ends, in milliseconds of the server's clock.
+    pub since: u64,
     pub until: u64,
+    /// True if the share was read to its end.
+    pub ended: bool,
     pub position: Option<Bytes>,
+    /// What was added after an earlier mark than this does not belong to the position.
+    pub from: u64,
     /// Names the append that stored the position.
     pub append: Uid,
 }
 
 pub(crate) fn mark(mark: &Mark) -> Bytes {
-    let mut out = vec![MAGIC, VERSION, u8::from(mark.position.is_some())];
-    for value in [mark.token, mark.holder, mark.until] {
+    let flags = u8::from(mark.position.is_some()) | u8::from(mark.ended) << 1;
+    let mut out = vec![MAGIC, VERSION, flags];
+    for value in [mark.token, mark.holder, mark.since, mark.until, mark.from] {
         put_number(&mut out, value);
     }
     out.extend(mark.append);
+    put_part(&mut out, mark.name.as_bytes());
     put_part(&mut out, mark.position.as_deref().unwrap_or_default());
     out.into()
 }
@@ -197,11 +205,13 @@ pub(crate) fn mark(mark: &Mark) -> Bytes {
 /// `Corrupt`; `Unsupported` for a newer version.
 pub(crate) fn read_mark(bytes: &Bytes) -> Result<Mark, StoreError> {
     let mut reader = Reader::new(bytes)?;
-    let has_position = reader.byte()? != 0;
-    let (token, holder, until) = (reader.number()?, reader.number()?, reader.number()?);
-    let append = reader.uid()?;
-    let position = Some(reader.part()?).filter(|_| has_position);
-    reader.end(Mark { token, holder, until, position, append })
+    let flags = reader.byte()?;
+    let (token, holder) = (reader.number()?, reader.number()?);
+    let (since, until, from) = (reader.number()?, reader.number()?, reader.number()?);
+    let (append, name) = (reader.uid()?, reader.text()?);
+    let position = Some(reader.part()?).filter(|_| flags & 1 == 1);
+    let ended = flags & 2 == 2;
+    reader.end(Mark { token, holder, name, since, until, ended, position, from, append })
 }
 
 /// Why and where a book died.
@@ -315,15 +325,16 @@ mod tests {
 
         #[test]
         fn marks_and_deaths_are_read_as_they_were_written(
-            numbers in any::<(u64, u64, u64, u32)>(),
-            append in any::<Uid>(),
+            numbers in any::<(u64, u64, u64, u64, u64, u32)>(),
+            (append, ended) in any::<(Uid, bool)>(),
             position in prop::option::of(bytes()),
             died in a_book(),
             texts in (".{0,20}", prop::option::of(".{0,20}")),
         ) {
-            let ((token, holder, until, attempts), (reason, node)) = (numbers, texts);
-            let position = position.map(Bytes::from);
-            let written = Mark { token, holder, until, position, append };
+            let ((token, holder, since, until, from, attempts), (reason, node)) = (numbers, texts);
+            let (position, name) = (position.map(Bytes::from), reason.clone());
+            let written =
+                Mark { token, holder, name, since, until, ended, position, from, append };
             prop_assert_eq!(read_mark(&mark(&written)).unwrap(), written);
             let read = read_death(&death(&died, &reason, node.as_deref(), attempts)).unwrap();
             prop_assert_eq!((read.reason, read.node, read.attempts), (reason, node, attempts));

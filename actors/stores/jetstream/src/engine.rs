@@ -2,7 +2,8 @@
 //!
 //! One stream has all piles of a works, so that books and the position of their source are one
 //! atomic batch. Subjects below the store's prefix: `p` messages with books, `r` their records,
-//! `d` dead letters, `m` marks of sources, `k` keys of offers, `i` the next id.
+//! `d` dead letters, `m` marks of sources, `a` what was added to
+//! their positions, `k` keys of offers, `i` the next id.
 
 mod admin;
 mod append;
@@ -13,7 +14,7 @@ mod open;
 mod pass;
 mod source;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -23,7 +24,7 @@ use gopherworks_pipeline::store::{PileName, PileSpec, StoreError};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::encode::{PACK_BOOKS, alone, read_alone};
+use crate::encode::{Mark, PACK_BOOKS, alone, read_alone};
 use crate::fault::Fault;
 use crate::names::Uid;
 use crate::pack::{Pack, Ticket};
@@ -90,11 +91,10 @@ impl Pile {
 }
 
 /// What the owner of this process's share of a source knows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Owned {
-    token: u64,
-    until: u64,
-    /// Sequence of the last mark.
+    mark: Mark,
+    /// Sequence of the mark.
     sequence: u64,
 }
 
@@ -111,6 +111,8 @@ pub(crate) struct Engine {
     /// All ids below were reserved or stored.
     ids: AsyncMutex<u64>,
     owned: Mutex<HashMap<(Arc<str>, u32), Owned>>,
+    /// The records that there were when the connection was made, and how often it had been lost.
+    recorded: Mutex<(HashSet<String>, u64)>,
     /// The last number of a delivery or a record.
     number: AtomicU64,
     closed: AtomicBool,

@@ -12,7 +12,7 @@ pub(crate) const RETRY: Duration = Duration::from_secs(1);
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The sequence of a subject is not the expected one: another process was faster.
+    /// Another process was faster: the sequence of a subject is not the expected one.
     Raced,
     /// The server has a message with this `Nats-Msg-Id`.
     Duplicate,
@@ -59,7 +59,8 @@ impl From<ApiError> for Fault {
     fn from(error: ApiError) -> Self {
         let text = || format!("{} ({})", error.description, error.err_code);
         match error.err_code {
-            10071 | 10164 => Self::Raced,
+            // The last: a stream was created meanwhile.
+            10071 | 10164 | 10058 => Self::Raced,
             10201 => Self::Duplicate,
             10014 | 10037 | 10057 | 10059 => Self::Missing,
             // 10077 passes on any error of the server's files.

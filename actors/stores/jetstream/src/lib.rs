@@ -3,7 +3,7 @@
 //!
 //! [`Jetstream`] implements [`Backend`]. The books of a cart are packed into one message; a durable
 //! pull consumer a pile leases messages, and an ack removes them. As soon as the books of a message
-//! fare differently, a *record* beside it says what became of each. The README describes the
+//! fare differently, or are passed on, a *record* beside it says what became of each. The README describes the
 //! promises, and what to know when operating a server.
 //!
 //! Requests are made by the client of async-nats without its module for JetStream, which has no
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use gopherworks_pipeline::store::{
     Act, Append, Appended, Backend, Cursor, DeadBook, Delivery, Depth, Ownership, Pass, Passed,
-    PileName, PileSpec, Promises, Receipt, Recovered, Reply, StoreError, Want,
+    PileName, PileSpec, Promises, Receipt, Recovered, Reply, SourceState, StoreError, Want,
 };
 
 use thread::Thread;
@@ -168,8 +168,7 @@ impl Backend for Jetstream {
             kill: true,
             power_loss: self.settings.is_synced,
             shared: true,
-            // A message whose books all pass is acked after they were stored.
-            atomic_pass: false,
+            atomic_pass: true,
             atomic_commit: false,
             // The server takes a late ack for one in time.
             fenced_ack: false,
@@ -262,9 +261,20 @@ impl Backend for Jetstream {
         source: &'a str,
         share: u32,
         token: u64,
+        ended: bool,
     ) -> Reply<'a, Result<(), StoreError>> {
         let source = source.to_owned();
-        self.thread.ask(move |engine| async move { engine.disown(&source, share, token).await })
+        self.thread
+            .ask(move |engine| async move { engine.disown(&source, share, token, ended).await })
+    }
+
+    fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {
+        self.thread.ask(|engine| async move { engine.sources().await })
+    }
+
+    fn rewind<'a>(&'a self, source: &'a str) -> Reply<'a, Result<(), StoreError>> {
+        let source = source.to_owned();
+        self.thread.ask(move |engine| async move { engine.rewind(&source).await })
     }
 
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {

@@ -99,7 +99,7 @@ impl Names {
         format!("{}.>", self.prefix)
     }
 
-    /// All subjects of one kind: `p` books, `r` records, `d` dead letters, `m` marks of sources.
+    /// All subjects of one kind, such as `p` for books.
     pub fn kind(&self, kind: char) -> String {
         format!("{}.{kind}.>", self.prefix)
     }
@@ -136,6 +136,17 @@ impl Names {
     /// Subject of the owner and the position of a source's share.
     pub fn mark(&self, source: &str, share: u32) -> String {
         format!("{}.m.{}.{share}", self.prefix, token(source))
+    }
+
+    /// Subject of bytes that were added to the position of a source's share, after the mark with
+    /// this sequence.
+    pub fn added(&self, source: &str, share: u32, after: u64) -> String {
+        format!("{}.a.{}.{share}.{after}", self.prefix, token(source))
+    }
+
+    /// All subjects of such bytes of a share.
+    pub fn all_added(&self, source: &str, share: u32) -> String {
+        format!("{}.a.{}.{share}.*", self.prefix, token(source))
     }
 
     /// Subject of the next free id.

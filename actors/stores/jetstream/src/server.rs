@@ -130,6 +130,11 @@ impl Server {
         }
     }
 
+    /// How often the connection was lost.
+    pub fn losses(&self) -> u64 {
+        *self.losses.borrow()
+    }
+
     /// Monotonic time since the store was opened.
     pub fn now(&self) -> Duration {
         self.watch.elapsed()

@@ -291,19 +291,10 @@ impl Backend for Postgres {
         source: &'a str,
         share: u32,
         token: u64,
+        ended: bool,
     ) -> Reply<'a, Result<(), StoreError>> {
         let source = source.to_owned();
-        self.link.ask(move |core| async move { core.disown(&source, share, token, false).await })
-    }
-
-    fn finish_source<'a>(
-        &'a self,
-        source: &'a str,
-        share: u32,
-        token: u64,
-    ) -> Reply<'a, Result<(), StoreError>> {
-        let source = source.to_owned();
-        self.link.ask(move |core| async move { core.disown(&source, share, token, true).await })
+        self.link.ask(move |core| async move { core.disown(&source, share, token, ended).await })
     }
 
     fn sources(&self) -> Reply<'_, Result<Vec<SourceState>, StoreError>> {

@@ -308,6 +308,7 @@ impl Backend for Sqlite {
         _source: &'a str,
         _share: u32,
         token: u64,
+        _ended: bool,
     ) -> Reply<'a, Result<(), StoreError>> {
         self.thread.ask(move |engine| engine.disown(token))
     }

@@ -162,7 +162,7 @@ pub(super) async fn a_source_has_one_owner(lab: &mut Lab) -> Law {
         let answer = first.own("source", 0, Some(own.token), lease).await;
         ensure!(matches!(answer, Err(StoreError::Stale)), "a late renewal answers {answer:?}");
         second.append(&read(1, "two", taken.token)).await?;
-        second.disown("source", 0, taken.token).await?;
+        second.disown("source", 0, taken.token, false).await?;
         let back = first.own("source", 0, None, lease).await?;
         ensure!(back.position.as_deref() == Some(b"two"), "the position is {back:?}");
         tells_owners(&first, back.token).await?;
@@ -192,14 +192,14 @@ async fn tells_owners(backend: &Shared, token: u64) -> Law {
     };
     let Some(owned) = first().await? else { return Ok(()) };
     ensure!(owned == Some((true, false)), "an owned source is told as {owned:?}");
-    backend.finish_source("source", 0, token).await?;
+    backend.disown("source", 0, token, true).await?;
     let ended = first().await?.flatten();
     ensure!(ended == Some((false, true)), "a source at its end is told as {ended:?}");
     let again = backend.own("source", 0, None, Duration::from_secs(1)).await?;
     let owned = first().await?.flatten();
     ensure!(owned == Some((true, false)), "a source that is read again is told as {owned:?}");
     backend.rewind("source").await?;
-    let late = backend.finish_source("source", 0, again.token).await;
+    let late = backend.disown("source", 0, again.token, true).await;
     ensure!(matches!(late, Err(StoreError::Stale)), "after a rewind the owner gets {late:?}");
     Ok(())
 }

@@ -244,12 +244,28 @@ impl Engine {
         Ok(())
     }
 
-    pub async fn append(&self, append: Append) -> Result<Vec<Appended>, StoreError> {
+    /// An append of more messages than a batch has, which needs to have no checkpoint, is stored in
+    /// parts.
+    pub async fn append(&self, mut append: Append) -> Result<Vec<Appended>, StoreError> {
+        // Each book may need a message, a record and a key.
+        let most = if append.checkpoint.is_some() { usize::MAX } else { BATCH / 3 * PACK_BOOKS };
+        let mut answers = Vec::with_capacity(append.books.len());
+        while append.books.len() > most {
+            let books = append.books.drain(..most).collect();
+            let part = Append { to: append.to.clone(), books, checkpoint: None, ..append };
+            answers.extend(self.append_all(part).await?);
+        }
+        answers.extend(self.append_all(append).await?);
+        Ok(answers)
+    }
+
+    async fn append_all(&self, append: Append) -> Result<Vec<Appended>, StoreError> {
         let to = self.pile(&append.to)?;
         let (keys, books): (Vec<_>, Vec<_>) =
             append.books.into_iter().map(|new| (new.key, new.book)).unzip();
         let ids: Vec<u8> = books.iter().flat_map(|book| book.id.0.to_be_bytes()).collect();
-        let call = digest([b"append".as_slice(), to.consumer.as_bytes(), &ids]);
+        let position = append.checkpoint.as_ref().map(|at| &at.position[..]).unwrap_or_default();
+        let call = digest([b"append".as_slice(), to.consumer.as_bytes(), &ids, position]);
         let books = loaded(books, self.largest()).await?;
         if let Some(last) = books.iter().map(|book| book.id.0).max() {
             let end = last.checked_add(1);
@@ -266,7 +282,7 @@ impl Engine {
             let mark = match &append.checkpoint {
                 None => vec![],
                 Some(checkpoint) => match self.next_mark(checkpoint, call).await? {
-                    Some(mark) => vec![mark],
+                    Some(mark) => mark,
                     // An earlier call has stored all of it.
                     None => return Ok(vec![Appended::Stored(None); books.len()]),
                 },
@@ -275,28 +291,24 @@ impl Engine {
             let held = hold.map(|(hold, _)| hold);
             let places = match self.store(&to, &packs, held, keys, &mark).await {
                 Ok((places, last)) => {
-                    self.mark_is_at(append.checkpoint.as_ref(), last);
+                    self.mark_is_at(append.checkpoint.as_ref(), Some(last));
                     places
                 }
                 Err(Fault::Raced) => {
-                    self.forget_mark(append.checkpoint.as_ref());
+                    self.mark_is_at(append.checkpoint.as_ref(), None);
                     self.look_up(&mut offers).await?;
                     continue;
                 }
                 Err(Fault::Duplicate) => {
-                    self.forget_mark(append.checkpoint.as_ref());
                     if self.look_up(&mut offers).await? {
                         continue;
                     }
-                    if let Some(checkpoint) = &append.checkpoint
-                        && self.next_mark(checkpoint, call).await?.is_none()
-                    {
-                        continue;
+                    if append.checkpoint.is_some() {
+                        // The position was stored in one batch with these books.
+                        self.mark_is_at(append.checkpoint.as_ref(), None);
+                        return Ok(vec![Appended::Stored(None); books.len()]);
                     }
-                    let places = self.store_each(&to, &packs, held).await.map_err(Fault::error)?;
-                    let last = self.server.publish(&mark).await.map_err(Fault::error)?;
-                    self.mark_is_at(append.checkpoint.as_ref(), last.sequence);
-                    places
+                    self.store_each(&to, &packs, held).await.map_err(Fault::error)?
                 }
                 Err(fault) => return Err(fault.error()),
             };

@@ -22,17 +22,14 @@ pub(super) struct Change<'a> {
     pub record: Record,
     /// Books that this process holds no longer after it.
     pub ended: Vec<usize>,
+    /// True if the record is among the messages that are published.
+    pub is_written: bool,
 }
 
 impl<'a> Change<'a> {
     pub fn new(pack: &'a mut Pack) -> Self {
         let record = pack.record.clone();
-        Self { pack, record, ended: Vec::new() }
-    }
-
-    /// True if the record has to be written: it differs, and the message is not done with it.
-    fn is_written(&self) -> bool {
-        self.record != self.pack.record && !self.record.is_gone()
+        Self { pack, record, ended: Vec::new(), is_written: false }
     }
 }
 
@@ -61,28 +58,32 @@ impl Engine {
         groups.into_values().collect()
     }
 
-    /// The messages that write the records of these changes.
-    pub(super) fn records_of(&self, changes: &mut [Change<'_>]) -> Vec<Outgoing> {
+    /// The messages that write the records of these changes. A message whose books are all gone
+    /// gets one only if it has to be `atomic` with others: then no later delivery revives them.
+    pub(super) fn records_of(&self, changes: &mut [Change<'_>], atomic: bool) -> Vec<Outgoing> {
+        let differs = |change: &&mut Change<'_>| {
+            change.record != change.pack.record && (atomic || !change.record.is_gone())
+        };
         let write = |change: &mut Change<'_>| {
+            change.is_written = true;
             let nonce = self.server.nonce.wrapping_add(self.number());
             (change.record.nonce, change.record.pack) = (nonce, change.pack.sequence);
             change.pack.unknown = Some(nonce);
             let message = Outgoing::new(change.pack.subject.clone(), record(&change.record));
             message.after(change.pack.stored).replacing()
         };
-        changes.iter_mut().filter(|change| change.is_written()).map(write).collect()
+        changes.iter_mut().filter(differs).map(write).collect()
     }
 
     /// The records were written, the last of them at `last`.
     pub(super) fn are_recorded(&self, changes: &mut [Change<'_>], last: u64) {
         let mut sequence = last;
         for change in changes.iter_mut().rev() {
-            if change.record.is_gone() {
-                continue;
-            }
-            if change.is_written() {
+            if change.is_written {
                 change.pack.stored = sequence;
                 sequence = sequence.saturating_sub(1);
+            } else if change.record.is_gone() {
+                continue;
             }
             change.pack.unknown = None;
             change.pack.record = std::mem::take(&mut change.record);
@@ -152,10 +153,27 @@ impl Engine {
         }
     }
 
+    /// Removes a message whose stored record says that all books are gone. If that fails, the
+    /// message is removed when it is delivered again.
+    async fn clear(&self, pile: &Pile, pack: &mut Pack) {
+        lock(&pile.packs).remove(&pack.sequence);
+        let removed = match pack.ack.take() {
+            Some(ack) => self.server.ack(&ack, "+ACK").await.is_ok(),
+            None => self.server.delete(pack.sequence).await.is_ok(),
+        };
+        // The message goes before its record.
+        if removed {
+            let _ = self.server.delete(pack.stored).await;
+        }
+    }
+
     /// Gives a message back of which this process holds no book.
     pub(super) async fn give_back(&self, pile: &Pile, pack: &mut Pack) {
         if pack.is_held() {
             return;
+        }
+        if pack.stored > 0 && pack.record.is_gone() {
+            return self.clear(pile, pack).await;
         }
         lock(&pile.packs).remove(&pack.sequence);
         if let Some(ack) = pack.ack.take() {
@@ -189,7 +207,7 @@ impl Engine {
                 change.record.slots[*at].hold = None;
             }
             let mut changes = [change];
-            let records = self.records_of(&mut changes);
+            let records = self.records_of(&mut changes, false);
             match self.server.publish(&records).await {
                 Ok(last) => {
                     self.are_recorded(&mut changes, last.sequence);
@@ -281,8 +299,9 @@ impl Engine {
                 messages.clear();
             }
             let mut changes = [change];
-            messages.extend(self.records_of(&mut changes));
-            let is_done = changes[0].record.is_gone();
+            let records = self.records_of(&mut changes, !messages.is_empty());
+            messages.extend(records);
+            let is_done = changes[0].record.is_gone() && !changes[0].is_written;
             let error = match self.server.publish(&messages).await {
                 Ok(last) => {
                     self.are_recorded(&mut changes, last.sequence);
@@ -356,12 +375,13 @@ impl Engine {
             let extended = match pack.ack.clone() {
                 // The server extends by the consumer's time, whatever is asked for.
                 Some(ack) => {
-                    let by = by.min(pile.spec.lease);
+                    let until = now + by.min(safe(pile.spec.lease));
                     let asked = self.server.ack(&ack, "+WPI").await;
-                    asked.map(|()| (0..pack.books.len()).collect()).map(|all| (all, now + safe(by)))
+                    asked.map(|()| (0..pack.books.len()).collect()).map(|all| (all, until))
                 }
                 None => {
-                    let (hold, until) = self.new_hold(by);
+                    // So that the part of it that is used is as long as asked for.
+                    let (hold, until) = self.new_hold(by * SAFE.1 / SAFE.0);
                     let mut change = Change::new(pack);
                     let valid = tickets.iter().zip(&answers).filter(|(_, (_, held))| held.is_ok());
                     let books: Vec<usize> = valid.map(|((_, t), _)| t.at as usize).collect();
@@ -369,7 +389,7 @@ impl Engine {
                         change.record.slots[*at].hold = Some(hold);
                     }
                     let mut changes = [change];
-                    let records = self.records_of(&mut changes);
+                    let records = self.records_of(&mut changes, false);
                     let written = self.server.publish(&records).await;
                     match &written {
                         Ok(last) => self.are_recorded(&mut changes, last.sequence),

@@ -49,6 +49,7 @@ impl Engine {
         mut wait: Duration,
     ) -> Result<Vec<Delivery>, StoreError> {
         let _turn = pile.turn.lock().await;
+        self.look_for_records().await?;
         let start = self.server.now();
         let mut taken = Taken { start, want, bytes: 0, deliveries: Vec::new(), is_full: false };
         for pack in pile.packs() {
@@ -230,7 +231,7 @@ impl Engine {
                 slot.tries.deliveries = slot.tries.deliveries.saturating_add(1);
             }
             let mut changes = [change];
-            let records = self.records_of(&mut changes);
+            let records = self.records_of(&mut changes, false);
             match self.server.publish(&records).await {
                 Ok(last) => self.are_recorded(&mut changes, last.sequence),
                 Err(Fault::Raced) => {
@@ -272,7 +273,8 @@ impl Engine {
         };
         let books = packed.books.len();
         let subject = self.server.names.record(&pile.spec.name, &packed.uid);
-        let record = match packed.has_record || number > 1 {
+        let may_have_record = packed.has_record || number > 1 || self.was_recorded(&subject);
+        let record = match may_have_record {
             true => self.server.last(&subject).await.map_err(Fault::reading)?,
             false => None,
         };
@@ -341,6 +343,24 @@ impl Engine {
             self.give_back(pile, &mut pack).await;
         }
         Ok(books)
+    }
+
+    /// Lists the records again once the connection was lost: a server that was killed may deliver
+    /// messages of which it says that they were not delivered before.
+    async fn look_for_records(&self) -> Result<(), StoreError> {
+        let losses = self.server.losses();
+        if lock(&self.recorded).1 == losses {
+            return Ok(());
+        }
+        let filter = self.server.names.kind('r');
+        let (_, subjects) = self.server.subjects(&filter).await.map_err(Fault::reading)?;
+        *lock(&self.recorded) = (subjects.into_keys().collect(), losses);
+        Ok(())
+    }
+
+    /// True if a message had a record when the connection was made.
+    fn was_recorded(&self, subject: &str) -> bool {
+        lock(&self.recorded).0.contains(subject)
     }
 
     async fn is_stored(&self, sequence: u64) -> Result<bool, StoreError> {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::{StreamExt, stream};
-use gopherworks_pipeline::store::{Checkpoint, Depth, PileSpec, Recovered};
+use gopherworks_pipeline::store::{Depth, PileSpec, Recovered};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::Settings;
 use crate::connect::connect;
-use crate::encode::{VERSION, read_mark, read_record};
+use crate::encode::{VERSION, read_record};
 use crate::names::Names;
 use crate::record::Record;
 use crate::server::Found;
@@ -42,6 +42,8 @@ pub(crate) async fn open(
         dedupe: settings.dedupe,
         ids: AsyncMutex::new(0),
         owned: Mutex::default(),
+        // None is known: they are listed by the first fetch.
+        recorded: Mutex::new((HashSet::new(), u64::MAX)),
         number: AtomicU64::new(0),
         closed: AtomicBool::new(false),
     };
@@ -139,7 +141,11 @@ impl Engine {
         if config == before {
             return Ok(identity);
         }
-        let made = self.server.stream(what, &config).await.map_err(reading)?;
+        let made = match self.server.stream(what, &config).await {
+            // Another process has created it.
+            Err(Fault::Raced) => return Box::pin(self.stream(settings)).await,
+            made => made.map_err(reading)?,
+        };
         for feature in ["allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl"] {
             if made["config"][feature] != Value::Bool(true) {
                 let what = format!("the server that keeps the stream does not know `{feature}`");
@@ -212,22 +218,6 @@ impl Engine {
         checked.into_iter().collect::<Result<(), Fault>>().map_err(Fault::reading)
     }
 
-    async fn positions(&self) -> Result<Vec<Checkpoint>, StoreError> {
-        let filter = self.server.names.kind('m');
-        let (_, subjects) = self.server.subjects(&filter).await.map_err(Fault::reading)?;
-        let mut positions = Vec::new();
-        for found in self.all_last(subjects.into_keys()).await? {
-            let mark = read_mark(&found.payload)?;
-            let source = self.server.names.source_of(&found.subject);
-            if let (Some((source, share)), Some(position)) = (source, mark.position) {
-                let source = source.into();
-                let owner = mark.token;
-                positions.push(Checkpoint { source, share, position, adds: false, owner });
-            }
-        }
-        Ok(positions)
-    }
-
     /// How many books each pile of the stream holds.
     async fn depths(&self) -> Result<BTreeMap<PileName, Depth>, StoreError> {
         let names = &self.server.names;
@@ -291,6 +281,7 @@ impl Engine {
         held = (held + (whole * before).checked_div(messages).unwrap_or_default()).min(books);
         bytes =
             (u128::from(bytes) * u128::from(books)).checked_div(before.into()).unwrap_or(0) as u64;
-        Ok(Depth { books, bytes, held, dead, next_due, exact: false })
+        // Messages are counted exactly, their books are not.
+        Ok(Depth { books, bytes, held, dead, next_due, exact: messages == 0 })
     }
 }

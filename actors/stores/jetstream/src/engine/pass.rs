@@ -1,7 +1,5 @@
-//! Passing books on: stored on the second pile before they leave the first.
-//!
-//! If books of their messages stay behind, the new messages and the records of the old ones are
-//! one atomic batch. A message whose books all pass is acked after it.
+//! Passing books on: the new messages, and records of the old ones that say that the books are gone,
+//! are one atomic batch. A message whose books are all gone is acked after it.
 
 use futures_util::future::join_all;
 use gopherworks_pipeline::book::Book;
@@ -11,19 +9,12 @@ use tokio::sync::OwnedMutexGuard;
 use super::append::{NewPack, Place, loaded};
 use super::change::Change;
 use super::*;
+use crate::server::BATCH;
 
 /// A message of which books are passed, locked.
 struct Source {
     pile: Arc<Pile>,
     pack: OwnedMutexGuard<Pack>,
-}
-
-/// A book that is passed.
-struct Move {
-    /// Its place in the call.
-    at: usize,
-    /// Index of its source.
-    source: usize,
 }
 
 type Answers = Vec<Result<Passed, StoreError>>;
@@ -32,6 +23,10 @@ fn each<T>(count: usize, error: &StoreError) -> Vec<Result<T, StoreError>> {
     (0..count).map(|_| Err(error.clone())).collect()
 }
 
+/// Maximum number of books that are passed at once: each may need a message of its own, a record of
+/// that message, and one of the message that it comes from.
+const MOST: usize = BATCH / 3 / PACK_BOOKS * PACK_BOOKS;
+
 impl Engine {
     pub async fn pass(&self, pass: Pass) -> Answers {
         let count = pass.books.len();
@@ -39,7 +34,26 @@ impl Engine {
             Ok(to) => to,
             Err(error) => return each(count, &error),
         };
-        let (receipts, changed): (Vec<_>, Vec<_>) = pass.books.into_iter().unzip();
+        let mut answers = Answers::with_capacity(count);
+        for books in pass.books.chunks(MOST) {
+            let failed = answers.iter().filter_map(|answer| answer.as_ref().err());
+            let some = match failed.filter(|error| !error.is_single()).last().cloned() {
+                Some(error) => each(books.len(), &error),
+                None => self.pass_some(&to, books.to_vec(), pass.hold).await,
+            };
+            answers.extend(some);
+        }
+        answers
+    }
+
+    async fn pass_some(
+        &self,
+        to: &Pile,
+        books: Vec<(Receipt, Option<Book>)>,
+        hold: bool,
+    ) -> Answers {
+        let count = books.len();
+        let (receipts, changed): (Vec<_>, Vec<_>) = books.into_iter().unzip();
         // Before the leases are checked: it may take time.
         let places: Vec<usize> = (0..count).filter(|at| changed[*at].is_some()).collect();
         let changed = match loaded(changed.into_iter().flatten().collect(), self.largest()).await {
@@ -48,15 +62,18 @@ impl Engine {
         };
         let tickets: Vec<Option<Ticket>> =
             receipts.iter().map(|receipt| Ticket::read(receipt, self.server.nonce)).collect();
-        let (mut sources, indexes) = self.sources(&tickets).await;
+        let (mut sources, indexes) = self.locked(&tickets).await;
+        let mut stored = false;
         for _ in 0..RACES {
+            let receipts = (receipts.as_slice(), tickets.as_slice());
             match self
-                .try_pass(&to, pass.hold, (&receipts, &tickets), &indexes, &changed, &mut sources)
+                .try_pass(to, (hold, stored), receipts, &indexes, &changed, &mut sources)
                 .await
             {
                 Ok(answers) => return answers,
                 // Another process was faster: what it has left is passed.
-                Err(Fault::Raced) => {
+                Err(fault @ (Fault::Raced | Fault::Duplicate)) => {
+                    stored |= matches!(fault, Fault::Duplicate);
                     for source in &mut sources {
                         if let Err(error) = self.refresh(&mut source.pack).await {
                             return each(count, &error);
@@ -70,7 +87,7 @@ impl Engine {
     }
 
     /// Locks the messages of receipts, in one order for all callers.
-    async fn sources(
+    async fn locked(
         &self,
         tickets: &[Option<Ticket>],
     ) -> (Vec<Source>, HashMap<(u32, u64), usize>) {
@@ -87,7 +104,7 @@ impl Engine {
     async fn try_pass(
         &self,
         to: &Pile,
-        hold: bool,
+        (hold, stored): (bool, bool),
         (receipts, tickets): (&[Receipt], &[Option<Ticket>]),
         indexes: &HashMap<(u32, u64), usize>,
         changed: &HashMap<usize, Book>,
@@ -97,7 +114,6 @@ impl Engine {
             self.refresh(&mut source.pack).await.map_err(Fault::Failed)?;
         }
         let now = self.server.now();
-        let piles: Vec<Arc<Pile>> = sources.iter().map(|source| source.pile.clone()).collect();
         let packs = sources.iter_mut().map(|source| &mut *source.pack);
         let mut changes: Vec<Change<'_>> = packs.map(Change::new).collect();
         let mut answers: Answers = Vec::with_capacity(tickets.len());
@@ -131,14 +147,13 @@ impl Engine {
             origin.extend(change.pack.uid);
             origin.push(book as u8);
             books.push(changed.get(&at).unwrap_or(&change.pack.books[book]).clone());
-            moves.push(Move { at, source });
+            moves.push(at);
         }
-        let recorded: Vec<bool> = changes.iter().map(|change| !change.record.is_gone()).collect();
         let origin = digest([b"pass".as_slice(), to.consumer.as_bytes(), &origin]);
         let new = self.packs(&origin, books).map_err(Fault::Failed)?;
         let hold = hold.then(|| self.new_hold(to.spec.lease));
         let places =
-            match self.store_moved(to, &new, hold.map(|(hold, _)| hold), &mut changes).await {
+            match self.store_moved(to, &new, (hold.map(|it| it.0), stored), &mut changes).await {
                 Ok(places) => places,
                 Err(fault) => {
                     self.are_refused(&mut changes, &fault);
@@ -153,40 +168,32 @@ impl Engine {
                 _ => vec![],
             };
             let mut receipts = receipts.into_iter();
-            for moved in moved.by_ref().take(count) {
-                answers[moved.at] = Ok(Passed { receipt: receipts.next(), acked: true });
+            for at in moved.by_ref().take(count) {
+                answers[*at] = Ok(Passed { receipt: receipts.next(), acked: true });
             }
         }
-        let leave = piles.iter().zip(changes).zip(recorded);
-        let leave = leave.map(|((pile, change), recorded)| self.has_left(pile, change, recorded));
-        let left = join_all(leave).await;
-        for Move { at, source } in &moves {
-            if let (Ok(passed), false) = (&mut answers[*at], left[*source]) {
-                passed.acked = false;
-            }
-        }
-        for source in sources {
-            self.give_back(&source.pile, &mut source.pack).await;
-        }
+        let packs = sources.iter_mut().map(|source| (&source.pile, &mut source.pack));
+        join_all(packs.map(|(pile, pack)| self.give_back(pile, pack))).await;
         Ok(answers)
     }
 
-    /// Stores the new messages, and the records of those that keep books, in one batch.
+    /// Stores the new messages, and the records of those that the books come from, in one batch.
+    /// `stored` says that the server has some of the new ones already.
     async fn store_moved(
         &self,
         to: &Pile,
         new: &[NewPack],
-        hold: Option<crate::record::Hold>,
+        (hold, stored): (Option<crate::record::Hold>, bool),
         changes: &mut [Change<'_>],
     ) -> Result<Vec<Option<Place>>, Fault> {
-        let records = self.records_of(changes);
+        let records = self.records_of(changes, true);
         match self.store(to, new, hold, vec![], &records).await {
             Ok((places, last)) => {
                 self.are_recorded(changes, last);
                 Ok(places)
             }
-            // An earlier try has stored them.
-            Err(Fault::Duplicate) => {
+            // The books were passed before, and a server that was killed has forgotten that they left.
+            Err(Fault::Duplicate) if stored => {
                 let places = self.store_each(to, new, hold).await?;
                 let last = self.server.publish(&records).await?;
                 self.are_recorded(changes, last.sequence);
@@ -194,11 +201,5 @@ impl Engine {
             }
             Err(fault) => Err(fault),
         }
-    }
-
-    /// Removes a message whose books have all passed; true if they have left it, which is known of
-    /// those that were recorded.
-    async fn has_left(&self, pile: &Pile, change: Change<'_>, is_recorded: bool) -> bool {
-        is_recorded || matches!(self.finish(pile, change).await, Ok(()) | Err(StoreError::Gone))
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use gopherworks_jetstream::Jetstream;
 use gopherworks_pipeline::store::{Backend, StoreError};
 
-use crate::support::{Server, free_port, program};
+use crate::server::{Server, free_port, program};
 
 async fn open(store: Jetstream) -> Result<(), StoreError> {
     store.open(&[]).await?;

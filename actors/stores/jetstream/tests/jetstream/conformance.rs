@@ -2,7 +2,8 @@
 
 use gopherworks_pipeline::store::conformance::conformance;
 
-use crate::support::{OnServer, server};
+use crate::server::server;
+use crate::support::OnServer;
 
 #[actix::test]
 async fn it_keeps_all_laws() {
@@ -11,8 +12,6 @@ async fn it_keeps_all_laws() {
     println!("{report}");
     report.assert();
     let skipped = [
-        // A position is one message.
-        "positions_grow",
         // It is for exclusive engines, and what is not promised is not checked.
         "what_was_begun_is_charged",
         "a_dropped_commit_is_whole",

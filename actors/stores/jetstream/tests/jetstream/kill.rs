@@ -11,7 +11,8 @@ use gopherworks_supervision::clock::{Clock, Stopwatch};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::support::{LEASE, Server, book, fetch_all, free_port, name, program, spec, url};
+use crate::server::{Server, free_port, program, url};
+use crate::support::{LEASE, book, fetch_all, name, spec};
 
 /// How often the server is killed, unless the environment says otherwise.
 const KILLS: u32 = 3;
@@ -81,7 +82,9 @@ async fn nothing_confirmed_is_lost() {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
     let mut done = Confirmed::default();
     for life in 0..=kills {
-        let server = Server::start(&program, folder.path(), port);
+        // By default servers sync every two minutes.
+        let interval = if life % 2 == 0 { "always" } else { "2m" };
+        let server = Server::syncing(&program, folder.path(), port, interval);
         let store = Jetstream::new(url(port), "kill");
         let recovered = store.open(&piles()).await.unwrap();
         let position = recovered

@@ -8,9 +8,8 @@ use gopherworks_pipeline::store::{
 use gopherworks_supervision::clock::Clock;
 use rustix::process::{Signal, kill_process};
 
-use crate::support::{
-    ALL, LEASE, OnServer, append, fetch_all, ids, name, server, settle_all, spec,
-};
+use crate::server::server;
+use crate::support::{ALL, LEASE, OnServer, append, fetch_all, ids, name, settle_all, spec};
 
 /// In the environment of the process that is stopped: the server's URL, and the name of the store.
 const URL: &str = "GOPHERWORKS_TEST_URL";

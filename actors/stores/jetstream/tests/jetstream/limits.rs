@@ -1,13 +1,14 @@
 //! A full stream, foreign bytes, a deleted consumer, old servers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gopherworks_jetstream::Jetstream;
 use gopherworks_pipeline::store::{Act, Backend, Cursor, StoreError, Want};
 
-use crate::support::{
-    ALL, OnServer, append, fetch_all, ids, name, server, settle_all, spec, unique,
-};
+use crate::server::{free_port, server, url};
+use crate::support::{ALL, OnServer, append, fetch_all, ids, name, settle_all, spec, unique};
 
 #[actix::test]
 async fn a_full_store_refuses_books_and_takes_acts() {
@@ -101,6 +102,17 @@ async fn a_deleted_consumer_is_made_again() {
 }
 
 #[actix::test]
+async fn many_may_open_a_new_store_at_a_time() {
+    let Some(url) = server() else { return };
+    let fixture = OnServer::new(url);
+    let stores: Vec<Jetstream> = (0..8).map(|_| fixture.store()).collect();
+    let piles = [spec("a")];
+    let opened = join_all(stores.iter().map(|store| store.open(&piles))).await;
+    let names: BTreeSet<_> = opened.into_iter().map(|opened| opened.unwrap().store).collect();
+    assert_eq!(names.len(), 1, "one store: {names:?}");
+}
+
+#[actix::test]
 async fn a_foreign_stream_is_refused() {
     let Some(url) = server() else { return };
     let name = unique("foreign").replace('.', "-");
@@ -115,8 +127,7 @@ async fn a_foreign_stream_is_refused() {
 
 #[actix::test]
 async fn a_server_that_is_not_there_is_unavailable() {
-    let port = crate::support::free_port();
-    let store = Jetstream::new(crate::support::url(port), "a");
+    let store = Jetstream::new(url(free_port()), "a");
     let answer = store.open(&[]).await;
     assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
     let promises = store.promises();

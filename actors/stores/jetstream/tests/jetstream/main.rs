@@ -5,4 +5,5 @@ mod conformance;
 mod kill;
 mod lease;
 mod limits;
+mod server;
 mod support;
