@@ -23,6 +23,15 @@ use super::progress::Progress;
 use super::signals::{LATE_WITHIN, Phase, STOPPED_WITHIN, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, load, overrides, print, with};
 
+/// The part of a design that `--only` names.
+///
+/// # Errors
+/// There is no such part.
+pub fn part(plan: &Plan, only: &[String]) -> Result<Plan, Failed> {
+    plan.only(only)
+        .map_err(|why| Failed { code: code::USAGE, message: format!("error: --only: {why}") })
+}
+
 /// Runs a topology and prints its report.
 pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = with(overrides(&args.sets)?, "execution.cores", args.cores);
@@ -36,10 +45,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     };
     let mut loaded = load(&args.file, &overrides, quiet)?;
     if !args.only.is_empty() {
-        loaded.plan = loaded.plan.only(&args.only).map_err(|why| Failed {
-            code: code::USAGE,
-            message: format!("error: --only: {why}"),
-        })?;
+        loaded.plan = part(&loaded.plan, &args.only)?;
     }
     #[cfg(feature = "http")]
     if args.operations.is_some() {
@@ -183,6 +189,7 @@ fn say_kept(kept: &KeptLetters, named: bool) {
 /// Prints what the durable piles promise, and what was on them.
 fn say_found(found: &FoundStore) {
     print::note(&format!("durable piles {}: {}", found.piles.join(", "), found.promises));
+    found.notes.iter().for_each(|text| print::note(text));
     if found.books > 0 {
         print::note(&format!(
             "{} books of earlier runs are on them",

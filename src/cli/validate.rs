@@ -10,7 +10,7 @@ use gopherworks::plan::{Plan, Target};
 use gopherworks::topology::PROMISES;
 use serde_json::{Value, json};
 
-use super::{Failed, Format, Sets, code, overrides, print};
+use super::{Failed, Format, Sets, code, overrides, print, run};
 
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
@@ -19,6 +19,9 @@ pub struct ValidateArgs {
     files: Vec<PathBuf>,
     #[command(flatten)]
     sets: Sets,
+    /// Check that `run --only` can run this part of each design
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    only: Vec<String>,
     /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -36,6 +39,11 @@ pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
             Ok(loaded) => (true, &loaded.warnings, Some(&loaded.plan)),
             Err(found) => (false, found, None),
         };
+        let part = match plan.filter(|_| !args.only.is_empty()) {
+            Some(plan) => Some(run::part(plan, &args.only)?),
+            None => None,
+        };
+        let plan = part.as_ref().or(plan);
         if !valid {
             code = code::CONFIG;
         }
@@ -120,6 +128,9 @@ fn described(file: &Path, plan: &Plan) -> String {
             for pile in &plan.piles {
                 let promises = if durable.contains(&&*pile.name) { promises } else { PROMISES };
                 let _ = writeln!(out, "  {}: {promises}", pile.name);
+            }
+            for note in plan.store_notes() {
+                let _ = writeln!(out, "  store: {note}");
             }
         }
     }

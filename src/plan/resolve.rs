@@ -15,7 +15,7 @@ use super::{
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::elements::{CrewConfig, KindConfig, LoadConfig, StepsConfig, TopologyConfig};
 use crate::config::label::{base, unlabelled};
-use crate::config::{Diagnostic, Diagnostics, Origin};
+use crate::config::{Code, Diagnostic, Diagnostics, Origin};
 
 /// Resolves `config`. With `holes`, some node could not be read, so errors that may only follow
 /// from its absence are not reported.
@@ -30,6 +30,7 @@ pub(crate) fn resolve(
     limits::check(&mut validator, config);
     operations::check(&mut validator, config);
     let kinds = kinds::prepare(&mut validator, config, catalog);
+    streams(&mut validator, config, &kinds);
     if !unfold::check(&mut validator, config) {
         return (None, validator.found);
     }
@@ -49,6 +50,27 @@ pub(crate) fn resolve(
     }
     let plan = plan.filter(|_| !validator.found.has_errors());
     (plan, validator.found)
+}
+
+/// Reports sources of stored piles that read standard input, where another process would have to go
+/// on.
+fn streams(validator: &mut Validator<'_>, config: &TopologyConfig, kinds: &Kinds) {
+    if config.store.as_ref().is_none_or(|store| !store.is_shared()) {
+        return;
+    }
+    for (name, source) in &kinds.sources {
+        let is_stored = config.piles.get(name).is_some_and(|pile| pile.store.is_none());
+        if is_stored && source.reads.iter().any(|path| path.as_os_str() == STANDARD_STREAM) {
+            let message = format!(
+                "the source of `{name}` is standard input, and the store is shared: another \
+                 process could not go on where this one ends"
+            );
+            let mistake = validator.error(Code::Contradiction, &["piles", name, "source"], message);
+            validator.report(mistake.help(
+                "give the pile `store = \"memory\"`, and have a crew bring the books to a dump",
+            ));
+        }
+    }
 }
 
 /// Merges equal diagnostics of several copies into one without copy labels. A diagnostic of a

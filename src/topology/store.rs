@@ -25,6 +25,8 @@ use crate::plan::{Plan, Target};
 pub struct FoundStore {
     /// What the books of the durable piles survive.
     pub promises: Promises,
+    /// What to know beside that.
+    pub notes: &'static [&'static str],
     /// Names of the durable piles.
     pub piles: Vec<String>,
     /// Number of books that were on them.
@@ -34,6 +36,13 @@ pub struct FoundStore {
     /// The account over all runs before this one, if the store keeps it.
     pub account: Option<Account>,
 }
+
+const REPEATS: &str = "books come more than once if a process or a server is killed, or a process \
+     stops for longer than a lease; the server takes a late ack for one in time";
+
+const UNSYNCED: &str = "a NATS server syncs its files every 2 minutes by default, and confirms before: \
+     a loss of power may lose confirmed books; set `sync_interval: always` on all servers, and then \
+     `synced = true`";
 
 /// The engine of a plan's store, not opened; for a run, if that is given.
 ///
@@ -122,6 +131,15 @@ impl Plan {
 }
 
 impl Plan {
+    /// What to know beside the promises of the store.
+    pub fn store_notes(&self) -> &'static [&'static str] {
+        match self.store {
+            Some(StoreConfig::Jetstream { synced: false, .. }) => &[REPEATS, UNSYNCED],
+            Some(StoreConfig::Jetstream { .. }) => &[REPEATS],
+            _ => &[],
+        }
+    }
+
     /// Names of the piles whose dead letters the store keeps: the durable ones, and dumps in memory
     /// that get all their books from such piles.
     pub fn piles_with_stored_letters(&self) -> Vec<&str> {
@@ -224,7 +242,7 @@ fn stand_in(
     }
     let is_shared = match (&options.store, &plan.store) {
         (Some(given), _) => given.promises().shared,
-        (None, Some(config)) => !matches!(config, StoreConfig::Sqlite { .. }),
+        (None, Some(config)) => config.is_shared(),
         (None, None) => return None,
     };
     let store = if is_shared { MemoryStore::new() } else { MemoryStore::exclusive() };
@@ -290,6 +308,7 @@ pub(super) fn found(plan: &Plan, opened: &Opened) -> FoundStore {
     let durable = plan.piles.iter().filter(|pile| !pile.in_memory);
     FoundStore {
         promises: opened.promises(),
+        notes: plan.store_notes(),
         piles: durable.map(|pile| pile.name.clone()).collect(),
         books: opened.len(),
         orphans: orphans.collect(),

@@ -32,6 +32,8 @@ mod signals;
 mod simulate;
 #[cfg(feature = "sqlite")]
 mod stores;
+#[cfg(all(feature = "jetstream", feature = "postgres", feature = "sqlite"))]
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod widths;

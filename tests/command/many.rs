@@ -17,15 +17,19 @@ use support::command::{Place, Running, until};
 
 use crate::stores::moments;
 
-const SLOTS: [&str; 3] = ["a", "b", "c"];
+pub const SLOTS: [&str; 3] = ["a", "b", "c"];
+
+/// As [`design_on`], in a schema of its own.
+fn design(place: &Place, server: &Server, works: &str, slow: &str) {
+    let store = format!("kind = \"postgres\"\nurl = \"{}\"\nschema = \"{works}\"", server.url());
+    design_on(place, &store, works, slow);
+}
 
 /// Two crews with a dump between them. Each process has an output of its own; `slow` is the time
 /// of a trip of eight books to it.
-fn design(place: &Place, server: &Server, works: &str, slow: &str) {
-    let url = server.url();
+pub fn design_on(place: &Place, store: &str, works: &str, slow: &str) {
     let text = format!(
-        "[store]\nkind = \"postgres\"\nurl = \"{url}\"\nworks = \"{works}\"\nlease = \"1s\"\n\
-         schema = \"{works}\"\n\n\
+        "[store]\n{store}\nworks = \"{works}\"\nlease = \"1s\"\n\n\
          [piles.inbox]\nsource = {{ kind = \"lines\", path = \"in.txt\" }}\nmax_attempts = 1000\n\n\
          [dumps.middle]\nmax_attempts = 1000\n\n\
          [incinerators.out]\nburn = {{ kind = \"lines\", path = \"${{env.OUT:-x.txt}}\" }}\n\n\
@@ -38,25 +42,25 @@ fn design(place: &Place, server: &Server, works: &str, slow: &str) {
     place.write("t.toml", text);
 }
 
-fn line(number: usize) -> String {
+pub fn line(number: usize) -> String {
     format!("job {number:06}")
 }
 
-fn start(place: &Place, slot: &str, more: &[&str]) -> Running {
+pub fn start(place: &Place, slot: &str, more: &[&str]) -> Running {
     let mut process = place.process(["run", "t.toml"].iter().chain(more));
     process.env("OUT", format!("out-{slot}.txt"));
     Running::start(process)
 }
 
 /// Bytes that all have written.
-fn length(place: &Place) -> u64 {
+pub fn length(place: &Place) -> u64 {
     let length =
         |slot| fs::metadata(place.path(format!("out-{slot}.txt"))).map_or(0, |it| it.len());
     SLOTS.map(length).iter().sum()
 }
 
 /// How often each line was written whole by all.
-fn written(place: &Place) -> BTreeMap<String, usize> {
+pub fn written(place: &Place) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for text in SLOTS.map(|slot| place.text(format!("out-{slot}.txt"))) {
         for line in text.lines().filter(|text| text.len() == line(0).len()) {
@@ -66,7 +70,7 @@ fn written(place: &Place) -> BTreeMap<String, usize> {
     found
 }
 
-fn list(place: &Place) -> Value {
+pub fn list(place: &Place) -> Value {
     let listed = place.run(["pile", "list", "t.toml", "--quiet", "--format", "json"]).assert();
     serde_json::from_slice(&listed.success().get_output().stdout).expect("JSON")
 }
@@ -179,7 +183,13 @@ fn a_part_is_of_known_nodes_and_splits_no_pile_in_memory() {
         let refused = place.run(["run", file, "--only", only]).assert().code(2);
         let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
         assert!(said.contains(why), "{only}: {said}");
+        let checked = place.run(["validate", file, "--only", only]).assert().code(2);
+        let said = String::from_utf8_lossy(&checked.get_output().stderr).into_owned();
+        assert!(said.contains(why), "{only}: {said}");
     }
+    let near = place.run(["validate", "durable.toml", "--only", "near"]).assert().success();
+    let said = String::from_utf8_lossy(&near.get_output().stdout).into_owned();
+    assert!(said.contains("near: inbox") && !said.contains("far: middle"), "{said}");
     // One after the other, where one process at a time may open the store.
     let burned = |only: &str| {
         place.run(["run", "durable.toml", "--only", only, "--report", "r.json"]).assert().success();

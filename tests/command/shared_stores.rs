@@ -64,6 +64,20 @@ fn a_shared_store_needs_a_name_of_the_works_and_a_sound_lease() {
 }
 
 #[test]
+fn a_source_that_cannot_be_read_by_another_process_is_refused() {
+    let place = Place::new();
+    let text = design("url = \"${env.DATABASE_URL}\"\nworks = \"post\"");
+    let text = text.replace("\"generate\", books = 3", "\"lines\", path = \"-\"");
+    place.write("t.toml", &text);
+    let (said_of, valid) = said(&place, &["validate", "t.toml"]);
+    assert!(!valid && said_of.contains("standard input"), "{said_of}");
+    assert!(said_of.contains("store = \"memory\""), "{said_of}");
+    place.write("t.toml", text.replace("[piles.inbox]", "[piles.inbox]\nstore = \"memory\""));
+    let (said_of, _) = said(&place, &["validate", "t.toml"]);
+    assert!(!said_of.contains("another process"), "{said_of}");
+}
+
+#[test]
 #[cfg(feature = "jetstream")]
 fn a_stream_promises_no_more_than_its_servers_do() {
     let place = Place::new();
@@ -75,7 +89,9 @@ fn a_stream_promises_no_more_than_its_servers_do() {
         let (text, valid) = said(&place, &["validate", "t.toml"]);
         assert!(valid && text.contains(power), "{synced}: {text}");
         assert!(text.contains("a late ack may end another's lease"), "{text}");
-        assert!(text.contains("a pass may leave two copies"), "{text}");
+        assert!(text.contains("passes are atomic"), "{text}");
+        let told = text.contains("`sync_interval: always`");
+        assert_eq!(told, synced.is_empty(), "{text}");
         for args in [["run", "t.toml"].as_slice(), &["pile", "list", "t.toml"]] {
             let (text, done) = said(&place, args);
             assert!(!done && !text.contains("secret"), "{args:?}: {text}");

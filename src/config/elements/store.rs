@@ -62,6 +62,13 @@ pub enum StoreConfig {
     },
 }
 
+impl StoreConfig {
+    /// True if several processes may use the store at a time.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Sqlite { .. })
+    }
+}
+
 /// Where the books of one pile are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Element)]
 #[element(words)]

@@ -399,6 +399,30 @@ pub struct HeldLeases {
     pub left: (Duration, Duration),
 }
 
+/// Passes books, and acks those that the engine could not remove from where they were. One that
+/// can't be acked now is answered with the error, so that the pass is repeated.
+async fn pass_whole<B: Backend + ?Sized>(
+    backend: &B,
+    books: &Pass,
+) -> Vec<Result<Passed, StoreError>> {
+    let mut answers = backend.pass(books).await;
+    let left =
+        |answer: &Result<Passed, StoreError>| matches!(answer, Ok(Passed { acked: false, .. }));
+    let left: Vec<usize> = (0..answers.len()).filter(|at| left(&answers[*at])).collect();
+    if left.is_empty() {
+        return answers;
+    }
+    let acts: Vec<_> = left.iter().map(|at| (books.books[*at].0.clone(), Act::Ack)).collect();
+    for (at, acked) in left.into_iter().zip(backend.settle(&acts).await) {
+        match acked {
+            // A lost lease: the copy is worked on again by its next holder.
+            Err(error) if !error.is_single() => answers[at] = Err(error),
+            _ => answers[at].iter_mut().for_each(|passed| passed.acked = true),
+        }
+    }
+    answers
+}
+
 /// Plays a commit by the single calls.
 pub(super) async fn play<B: Backend + ?Sized>(
     backend: &B,
@@ -428,7 +452,7 @@ pub(super) async fn play<B: Backend + ?Sized>(
                 Arrived::Appended(answer)
             }
             (Arrival::Pass(books), None) => {
-                let answers = backend.pass(books).await;
+                let answers = pass_whole(backend, books).await;
                 answers.iter().for_each(|answer| note(&mut failed, answer.as_ref().err()));
                 Arrived::Passed(answers)
             }

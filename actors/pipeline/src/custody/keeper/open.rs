@@ -62,7 +62,7 @@ impl Opened {
     ///
     /// # Errors
     /// Those of [`Backend::open`] and [`Backend::fetch`]. `Unsupported` if the store does not
-    /// survive `kill -9`, or is shared and has no atomic passes or takes late acks.
+    /// survive `kill -9`.
     pub async fn open(
         backend: Arc<dyn Backend>,
         piles: Vec<(PileName, Kept)>,
@@ -72,10 +72,6 @@ impl Opened {
         let promises = backend.promises();
         if !promises.kill {
             let why = "piles are kept in stores that survive kill -9 only";
-            return Err(StoreError::Unsupported(why.into()));
-        }
-        if promises.shared && !(promises.atomic_pass && promises.fenced_ack) {
-            let why = "a shared store must pass books atomically and refuse late acks";
             return Err(StoreError::Unsupported(why.into()));
         }
         let durable = |kept: Kept| kept == Kept::Durable;

@@ -92,14 +92,15 @@ fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
 }
 
 impl Leases {
-    /// Adds a delivered book; its lease counts from the call at `called`.
-    pub(super) fn admit(&mut self, delivery: &Delivery, called: Time) {
+    /// Adds a delivered book; its lease counts from the call at `called`. True if it was held before.
+    pub(super) fn admit(&mut self, delivery: &Delivery, called: Time) -> bool {
         let lease = delivery.lease.unwrap_or(Duration::MAX);
         let until = Some(called + lease);
         let held = HeldBook { receipt: delivery.receipt.clone(), lease, since: called, until };
         self.extend_at = earlier(self.extend_at, held.extend_at());
         self.fence_at = earlier(self.fence_at, held.fence_at());
-        self.held.insert(delivery.book.id, held);
+        let before = self.held.insert(delivery.book.id, held);
+        before.is_some_and(|before| before.until.is_some())
     }
 
     /// Takes the outcome of a delivered book that ended here before without being acked.

@@ -33,6 +33,8 @@ enum Defect {
     Forgets,
     /// None, but only the required methods are there.
     Plain,
+    /// None: a passed book stays on its pile, and the answer says so.
+    Leaves,
 }
 
 /// What the processes of a defective engine share.
@@ -147,6 +149,10 @@ impl Backend for Planted {
     }
 
     fn pass<'a>(&'a self, books: &'a Pass) -> Reply<'a, Vec<Result<Passed, StoreError>>> {
+        if self.has(Defect::Leaves) {
+            let passed = Ok(Passed { receipt: None, acked: false });
+            return Box::pin(std::future::ready(vec![passed; books.books.len()]));
+        }
         if !self.has(Defect::Copies) {
             return self.inner.pass(books);
         }
@@ -346,6 +352,33 @@ async fn planted_defects_are_found() {
         assert!(report.failed().contains(&law), "{defect:?} is not found:\n{report}");
     }
     assert_eq!(examine(None).await.failed(), [""; 0], "the wrapper alone breaks nothing");
+}
+
+#[actix::test]
+async fn a_commit_acks_what_a_pass_has_left() {
+    let mut fixture = InMemory {
+        store: MemoryStore::new(),
+        defect: Some(Defect::Leaves),
+        latest: Latest::default(),
+    };
+    let (backend, piles) = (fixture.start(), ["a", "b"].map(|pile| PileSpec::new(name(pile))));
+    backend.open(&piles).await.unwrap();
+    backend.append(&append("a", &[book(1), book(2)])).await.unwrap();
+    let held = fetch_all(&backend, "a").await.unwrap_or_default();
+    let commit = |at: usize| {
+        let books = vec![(held[at].receipt.clone(), None)];
+        let pass = Arrival::Pass(Pass { to: name("b"), hold: false, books });
+        Arc::new(Commit { arrivals: vec![pass], acts: vec![] })
+    };
+    let done = backend.commit(commit(0)).await.unwrap().arrivals;
+    assert!(
+        matches!(&done[..], [Arrived::Passed(all)] if all[0].as_ref().is_ok_and(|it| it.acked))
+    );
+    assert_eq!(backend.depth(&name("a")).await.unwrap().books, 1, "the first has left");
+    // A closed store can't be acked: the pass has to be repeated.
+    backend.close().await.unwrap();
+    let done = backend.commit(commit(1)).await.unwrap().arrivals;
+    assert!(matches!(&done[..], [Arrived::Passed(all)] if all[0].is_err()), "{done:?}");
 }
 
 #[actix::test]

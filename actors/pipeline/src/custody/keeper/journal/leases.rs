@@ -47,8 +47,10 @@ impl Journal {
         self.clock.sleep_until(at)
     }
 
-    /// Adds the deliveries of a call at `called`; returns those to be handed out. The others ended
-    /// here before, and are acked with their new receipts.
+    /// Adds the deliveries of a call at `called`; returns those to be handed out. Of the others, some
+    /// ended here before, and are acked with their new receipts. Some are here: an engine without
+    /// atomic passes may have two copies of a book, and one that forgot a delivery repeats it. The
+    /// last receipt counts; the other copy is delivered again when its lease has ended.
     pub(in crate::custody::keeper) fn admit(
         &self,
         books: Vec<Delivery>,
@@ -62,12 +64,12 @@ impl Journal {
         let pending = core.pending();
         let is_new = |delivery: &Delivery| {
             let id = delivery.book.id;
-            leases.admit(delivery, called);
+            let is_here = leases.admit(delivery, called);
             if let Some(outcome) = leases.ended_before(id) {
                 core.push(Change::Ended { outcome, ids: BookIds::Each(vec![id]) });
                 return false;
             }
-            !pending.contains(&id)
+            !is_here && !pending.contains(&id)
         };
         books.into_iter().filter(is_new).collect()
     }

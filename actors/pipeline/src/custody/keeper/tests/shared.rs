@@ -19,7 +19,7 @@ use crate::custody::keeper::open::{Opened, Rest};
 use crate::custody::lease::Lease;
 use crate::custody::{Bound, Custody, HolderId, PileKey, Settled, Want};
 use crate::store::memory::{Fault, MemoryBackend, MemoryStore};
-use crate::store::{Backend, PileName, PileSpec, Reply, StoreError};
+use crate::store::{Backend, Delivery, PileName, PileSpec, Receipt, Reply, StoreError, Tries};
 use gopherworks_supervision::clock::Clock;
 
 const PILES: usize = 2;
@@ -364,6 +364,26 @@ fn books_of_a_pile_in_memory_are_stored_on_a_shared_dump() {
     let depth = now(process.backend.depth(&names()[1])).expect("a pile");
     assert_eq!(depth.books, 5);
     assert!(process.custody.ledger().balances());
+}
+
+/// An engine without atomic passes may deliver two copies of a book.
+#[test]
+fn a_copy_of_a_book_that_is_here_is_not_handed_out() {
+    let store = MemoryStore::new();
+    let mut process = Process::start(&store);
+    let books = vec![Book::new("text")];
+    assert!(process.custody.store_offer(PileKey(0), books, false).is_ok());
+    process.turn(false);
+    let journal = process.custody.journal().expect("piles are durable").clone();
+    process.load(0);
+    let book = process.leases[0].1.books()[0].clone();
+    let receipt = Receipt(b"of the copy".to_vec().into());
+    let copy = Delivery { book, receipt, tries: Tries::default(), lease: Some(LEASE) };
+    assert!(journal.admit(vec![copy.clone()], journal.now()).is_empty());
+    // It is passed on with the last receipt, which the store does not know.
+    process.work();
+    assert_eq!(process.turn(false), [copy.book.id]);
+    assert_eq!(journal.admit(vec![copy], journal.now()).len(), 1, "the first is not here any more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,131 @@
+//! Several processes on one nats-server: no line is lost if one of them, or the server, is killed.
+
+use crate::support;
+
+#[path = "../../actors/stores/jetstream/tests/jetstream/server.rs"]
+#[allow(dead_code, reason = "its own tests use all of it")]
+mod server;
+
+use rand::RngExt;
+use rustix::process::Signal;
+use server::{Server, free_port, program};
+use support::command::{Place, Running, until};
+
+use crate::many::{SLOTS, design_on, length, line, list, start, written};
+use crate::stores::moments;
+
+fn store(port: u16) -> String {
+    format!("kind = \"jetstream\"\nurl = \"nats://127.0.0.1:{port}\"")
+}
+
+fn write_lines(place: &Place, all: usize) {
+    place.write("in.txt", (0..all).map(|number| line(number) + "\n").collect::<String>());
+}
+
+/// Waits until `more` bytes are written, while all processes run.
+fn grows(place: &Place, running: &mut [Running], more: u64) {
+    let wanted = length(place) + more;
+    until("some is written", || {
+        let ended = running.iter_mut().find_map(|it| it.has_ended().then(|| it.text()));
+        assert_eq!(ended, None, "it ended by itself");
+        length(place) >= wanted
+    });
+}
+
+#[track_caller]
+fn ends(running: Running) {
+    let ended = running.end();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// Asserts that each line was written, and few of them again.
+#[track_caller]
+fn has_all(place: &Place, all: usize, most: usize) {
+    let written = written(place);
+    let repeated: usize = written.values().map(|times| times - 1).sum();
+    println!("{} lines, {repeated} repeated", written.len());
+    assert_eq!(written.len(), all, "some are lost");
+    assert!(repeated <= most, "{repeated} repeated");
+}
+
+#[test]
+fn no_kill_of_one_of_three_loses_a_line() {
+    let Some(program) = program() else { return };
+    let place = Place::new();
+    let server = Server::start(&program, place.root(), free_port());
+    let (mut random, kills) = moments(3);
+    let all = kills * 150 + 1_000;
+    write_lines(&place, all);
+    design_on(&place, &store(server.port), "post", "32ms");
+    let mut running = SLOTS.map(|slot| start(&place, slot, &[]));
+    for _ in 0..kills {
+        grows(&place, &mut running, random.random_range(1..150) * 11);
+        let at = random.random_range(0..SLOTS.len());
+        running[at].signal(Signal::KILL);
+        let killed = std::mem::replace(&mut running[at], start(&place, SLOTS[at], &[]));
+        assert_eq!(killed.end().status.code(), None);
+    }
+    grows(&place, &mut running, 150 * 11);
+    // One is stopped: the others get its books when its leases have ended.
+    let [stopped, others @ ..] = running;
+    stopped.signal(Signal::STOP);
+    others.into_iter().for_each(ends);
+    has_all(&place, all, (kills + 1) * 64);
+    stopped.signal(Signal::CONT);
+    ends(stopped);
+    has_all(&place, all, (kills + 2) * 64);
+    let listed = list(&place);
+    let sources = listed["sources"].as_array().expect("sources");
+    assert!(sources.iter().all(|it| it["ended"] == true) && !sources.is_empty(), "{listed}");
+}
+
+/// The server syncs what it confirms. The processes go on when it is back.
+#[test]
+fn no_kill_of_the_server_loses_a_line() {
+    let Some(program) = program() else { return };
+    let place = Place::new();
+    let port = free_port();
+    let start_server = || Server::syncing(&program, place.root(), port, "always");
+    let mut server = start_server();
+    let (mut random, kills) = moments(2);
+    let all = kills * 150 + 500;
+    write_lines(&place, all);
+    design_on(&place, &store(port), "post", "32ms");
+    let mut running = ["a", "b"].map(|slot| start(&place, slot, &[]));
+    for _ in 0..kills {
+        grows(&place, &mut running, random.random_range(1..150) * 11);
+        server.kill();
+        server = start_server();
+    }
+    running.into_iter().for_each(ends);
+    // The server may forget acks of its last moments, and who holds what.
+    has_all(&place, all, (kills + 1) * 256);
+    drop(server);
+}
+
+/// Positions grow in the batches of their books, and copies of a pile share them.
+#[test]
+fn files_are_read_once_and_again_when_it_is_asked_for() {
+    let Some(program) = program() else { return };
+    let place = Place::new();
+    let server = Server::start(&program, place.root(), free_port());
+    let write = |numbers: std::ops::Range<usize>| {
+        numbers.for_each(|number| _ = place.write(format!("in/{number}"), line(number)));
+    };
+    design_on(&place, &store(server.port), "post", "0s");
+    let text = place.text("t.toml");
+    let text = text.replace("\"lines\", path = \"in.txt\"", "\"files\", root = \"in\"");
+    place.write("t.toml", format!("copies = 2\nshared = [\"out\"]\n\n{text}"));
+    let times = |extra: &[&str]| {
+        ends(start(&place, "a", extra));
+        let written = written(&place);
+        (written.len(), written.values().sum::<usize>())
+    };
+    write(0..200);
+    assert_eq!(times(&[]), (200, 200));
+    write(200..203);
+    assert_eq!(times(&[]), (203, 203));
+    assert_eq!(times(&[]), (203, 203));
+    assert_eq!(times(&["--again"]), (203, 406));
+    assert_eq!(times(&[]), (203, 406));
+}
