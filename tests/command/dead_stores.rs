@@ -94,6 +94,33 @@ fn letters_of_a_store_are_shown_replayed_and_forgotten() {
     place.run(["dead", "forget", "t.toml", "--all"]).assert().code(0);
 }
 
+/// More letters than are read at once.
+#[test]
+fn many_letters_are_listed_in_parts() {
+    let place = Place::new();
+    let crew = "gophers = [\"load push unload return\"]\nwork = \"gunzip\"\n";
+    let text = format!(
+        "[store]\nkind = \"sqlite\"\npath = \"works.db\"\n\n\
+         [piles.inbox]\nsource = {{ kind = \"generate\", books = 600 }}\nmax_attempts = 1\n\n\
+         [incinerators.out]\nburn = \"count\"\n\n\
+         [crews.near]\nfrom = \"inbox\"\nto = \"out\"\n{crew}"
+    );
+    place.write("t.toml", text);
+    place.run(["dead", "list", "t.toml", "--format", "json"]).assert().code(1);
+    place.run(["run", "t.toml"]).assert().code(3);
+    let numbers: Vec<u64> = listed(&place, "t.toml")
+        .iter()
+        .map(|letter| letter["number"].as_u64().expect("a number"))
+        .collect();
+    assert!(numbers.len() == 600 && numbers.is_sorted(), "{numbers:?}");
+    let out = place.run(["dead", "list", "t.toml"]).assert().code(0).get_output().stdout.clone();
+    let text = String::from_utf8_lossy(&out).into_owned();
+    let shown = text.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    assert_eq!(shown.collect::<Vec<u64>>(), numbers);
+    place.run(["dead", "forget", "t.toml", "--all"]).assert().code(0);
+    assert_eq!(listed(&place, "t.toml").len(), 0);
+}
+
 #[test]
 fn a_store_in_use_lists_its_letters_and_keeps_them() {
     let place = three_dead();

@@ -11,39 +11,37 @@ use crate::cli::{Failed, Format, code, print};
 /// How many letters are read at once.
 const CHUNK: usize = 256;
 
-/// The letters of a store, in the order of their deaths.
-struct Found {
+/// How letters of a store are shown.
+struct Shown {
     /// Identity of the books of the store.
     ids: RunId,
-    letters: Vec<DeadBook>,
 }
 
-impl Found {
-    /// All letters, or the one with this number.
-    fn read(store: &Store, number: Option<u64>) -> Result<Self, Failed> {
-        let ids = RunId::of_store(&store.survey()?.store);
+impl Shown {
+    /// Shows all letters, oldest first, a part of them at a time; or the one with this number.
+    fn each(
+        store: &Store,
+        number: Option<u64>,
+        mut show: impl FnMut(&Self, &[DeadBook]) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let shown = Self { ids: RunId::of_store(&store.survey()?.store) };
         let engine = store.engine()?;
-        let letters = store.wait(async {
-            let mut letters = Vec::new();
+        store.wait(async {
             let mut after = Cursor(number.map_or(0, |number| number.saturating_sub(1)));
             loop {
                 let most = if number.is_some() { 1 } else { CHUNK };
-                let some = engine.dead(after, most).await?;
-                let Some(last) = some.last().filter(|_| number.is_none()) else {
-                    letters.extend(some);
-                    return Ok::<_, StoreError>(letters);
+                let mut some = engine.dead(after, most).await?;
+                some.retain(|letter| number.is_none_or(|number| letter.at.0 == number));
+                let Some(last) = some.last() else {
+                    return Ok(number.map_or(Ok(()), |number| Err(unknown(store, number))));
                 };
                 after = last.at;
-                letters.extend(some);
+                let showed = show(&shown, &some);
+                if showed.is_err() || number.is_some() {
+                    return Ok::<_, StoreError>(showed);
+                }
             }
-        })?;
-        let is_there = number.is_none_or(|number| {
-            letters.first().is_some_and(|letter: &DeadBook| letter.at.0 == number)
-        });
-        match number.filter(|_| !is_there) {
-            Some(number) => Err(unknown(store, number)),
-            None => Ok(Self { ids, letters }),
-        }
+        })?
     }
 
     fn title(&self, letter: &DeadBook) -> String {
@@ -84,28 +82,43 @@ fn unknown(store: &Store, number: u64) -> Failed {
     Failed::new(format!("error: there is no letter {number} in {place}; `dead list` lists all"))
 }
 
-/// Prints a line for each letter.
+/// Prints a line for each letter. In text, each part of the letters is a table of its own.
 pub(super) fn list(store: &Store, format: Format) -> Result<i32, Failed> {
-    let found = Found::read(store, None)?;
+    let table = |shown: &Shown, letters: &[DeadBook]| {
+        let head = ["#", "book", "pile", "attempts", "reason"];
+        let rows = letters.iter().map(|letter| {
+            vec![
+                letter.at.0.to_string(),
+                shown.title(letter),
+                letter.pile.to_string(),
+                letter.attempts.to_string(),
+                letter.reason.escape_debug().to_string(),
+            ]
+        });
+        let table = print::Table { head: &head, words: 2, shed: &[] };
+        let table = table.show(rows.collect(), print::width(false));
+        print::text(table.trim_end(), false)
+    };
     match format {
         Format::Json => {
-            let letters = found.letters.iter().map(|letter| found.json(letter)).collect();
-            print::line(&Value::Array(letters).to_string(), false)?;
+            // One array, of which each line has a part.
+            let mut before = "[";
+            Shown::each(store, None, |shown, letters| {
+                let letters = letters.iter().map(|letter| shown.json(letter).to_string());
+                let letters = letters.collect::<Vec<_>>().join(",");
+                print::line(&format!("{}{letters}", std::mem::replace(&mut before, ",")), false)
+            })?;
+            print::line(if before == "[" { "[]" } else { "]" }, false)?;
         }
         Format::Text => {
-            let head = ["#", "book", "pile", "attempts", "reason"];
-            let rows = found.letters.iter().map(|letter| {
-                vec![
-                    letter.at.0.to_string(),
-                    found.title(letter),
-                    letter.pile.to_string(),
-                    letter.attempts.to_string(),
-                    letter.reason.escape_debug().to_string(),
-                ]
-            });
-            let table = print::Table { head: &head, words: 2, shed: &[] };
-            let table = table.show(rows.collect(), print::width(false));
-            print::text(table.trim_end(), false)?;
+            let mut is_empty = true;
+            Shown::each(store, None, |shown, letters| {
+                is_empty = false;
+                table(shown, letters)
+            })?;
+            if is_empty {
+                table(&Shown { ids: RunId::of_store("") }, &[])?;
+            }
         }
     }
     Ok(code::OK)
@@ -118,24 +131,21 @@ pub(super) fn show(
     body: bool,
     format: Format,
 ) -> Result<i32, Failed> {
-    let found = Found::read(store, number)?;
-    for letter in &found.letters {
-        match format {
-            _ if body => print_body(&letter.book)?,
-            Format::Text => print::line(&found.text(letter), false)?,
+    Shown::each(store, number, |shown, letters| {
+        letters.iter().try_for_each(|letter| match format {
+            _ if body => print_body(&letter.book),
+            Format::Text => print::line(&shown.text(letter), false),
             Format::Json => {
-                let mut json = found.json(letter);
+                let mut json = shown.json(letter);
                 json["bytes"] = letter.book.size().into();
-                json["headers"] = letter
-                    .book
-                    .headers
-                    .iter()
+                let headers = letter.book.headers.iter();
+                json["headers"] = headers
                     .map(|(name, value)| json!([name, String::from_utf8_lossy(value)]))
                     .collect();
-                print::line(&json.to_string(), false)?;
+                print::line(&json.to_string(), false)
             }
-        }
-    }
+        })
+    })?;
     Ok(code::OK)
 }
 
