@@ -13,11 +13,15 @@ mod pile;
 mod print;
 mod progress;
 mod reload;
+#[cfg(feature = "top")]
+mod remote;
 mod run;
 mod schema;
 mod signals;
 mod simulate;
 mod stored;
+#[cfg(feature = "top")]
+mod top;
 mod validate;
 
 use std::fmt::Display;
@@ -47,7 +51,8 @@ mod code {
     pub const UNDONE: i32 = 3;
     /// The restart budget is spent (EX_SOFTWARE).
     pub const ESCALATED: i32 = 70;
-    /// The deadline of a drain passed, or another process has the store (EX_TEMPFAIL).
+    /// The deadline of a drain passed, another process has the store, or a run does not answer
+    /// (EX_TEMPFAIL).
     pub const LATE: i32 = 75;
     /// A config is invalid (EX_CONFIG).
     pub const CONFIG: i32 = 78;
@@ -146,6 +151,14 @@ enum Command {
     /// List and show the piles of a design's store, check it, and move or drop piles
     #[command(subcommand)]
     Pile(pile::PileCommand),
+    /// Watch a run in the terminal: the rate, books, busy time, restarts and last failure of each
+    /// node
+    ///
+    /// Reads the API that `run --operations` or `[operations]` serves. Without a terminal it prints
+    /// one table and ends.
+    #[cfg(feature = "top")]
+    #[command(after_help = top::KEYS)]
+    Top(top::TopArgs),
 }
 
 #[derive(Debug, Args)]
@@ -466,6 +479,8 @@ pub fn main() -> i32 {
         Command::Reload(args) => reload::reload(&args, cli.quiet),
         Command::Dead(command) => dead::dead(&command, cli.quiet),
         Command::Pile(command) => pile::pile(&command, cli.quiet),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::top(&args),
     };
     match done {
         Ok(code) => code,

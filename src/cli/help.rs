@@ -16,7 +16,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   2    wrong usage
   3    finished, but some books are dead letters or some requests failed
   70   the restart budget is spent
-  75   the drain deadline passed, or another process has the store
+  75   the drain deadline passed, another process has the store, or a run does not answer
   78   a config is invalid
   130  stopped by a second SIGINT (129: SIGHUP, 143: SIGTERM), or 131 by one SIGQUIT; books in
        flight are back on their piles

@@ -12,12 +12,20 @@ mod balancing;
 mod layout;
 
 pub use balancing::{bar, room, seconds};
+#[cfg(feature = "top")]
+pub use layout::{Fitted, shortened};
 pub use layout::{Table, failed, folded, strong, warned, width};
 
 /// True if stderr is a terminal that may be coloured (`NO_COLOR` forbids it).
 pub fn color_on_stderr() -> bool {
     io::stderr().is_terminal()
         && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// True if stdout may be coloured, as [`color_on_stderr`].
+#[cfg(feature = "top")]
+pub fn color_on_stdout() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
 /// Prints mistakes and warnings on stderr, with an empty line after them.

@@ -36,4 +36,5 @@ mod stores;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod top;
 mod widths;

@@ -18,7 +18,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// Address of the server, as the run prints it.
-fn address(running: &Running) -> String {
+pub fn address(running: &Running) -> String {
     running.waits_for("operations at http://");
     let text = running.text();
     let rest = text.split_once("operations at http://").expect("an address").1;

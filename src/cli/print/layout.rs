@@ -87,16 +87,44 @@ pub struct Table<'a> {
     pub shed: &'a [&'a str],
 }
 
-impl Table<'_> {
+/// A table cut to a width: the first row is its head.
+pub struct Fitted<'a> {
+    rows: Vec<Vec<String>>,
+    words: usize,
+    hidden: Vec<&'a str>,
+}
+
+impl Fitted<'_> {
+    /// The lines, the last column flush right as well unless it is `prose`.
+    pub fn lines(&self, prose: bool) -> String {
+        aligned(&self.rows, self.words, prose)
+    }
+
+    /// Names what is left out in `width` columns; empty if nothing is.
+    pub fn note(&self, width: Option<usize>) -> String {
+        let (Some(most), false) = (width, self.hidden.is_empty()) else {
+            return String::new();
+        };
+        folded(&format!("not shown in {most} columns: {}\n", self.hidden.join(", ")), width)
+    }
+}
+
+impl<'a> Table<'a> {
     /// The table in at most `width` columns if it can be: columns are left out, then the widest one
     /// is shortened. A last line names what is left out.
-    pub fn show(&self, mut rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    pub fn show(&self, rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+        let fitted = self.fit(rows, width);
+        fitted.lines(false) + &fitted.note(width)
+    }
+
+    /// The rows in at most `width` columns, as [`Table::show`] prints them.
+    pub fn fit(&self, mut rows: Vec<Vec<String>>, width: Option<usize>) -> Fitted<'a> {
         rows.insert(0, self.head.iter().map(|word| (*word).to_owned()).collect());
         let most = width.unwrap_or(usize::MAX);
         let mut words = self.words;
         let mut hidden = Vec::new();
         // Columns that say nothing go first.
-        let mut shed: Vec<(bool, &str)> = (self.shed.iter())
+        let mut shed: Vec<(bool, &'a str)> = (self.shed.iter())
             .map(|column| {
                 let at = self.head.iter().position(|head| head == column);
                 let mut cells = rows[1..].iter().filter_map(|row| row.get(at?));
@@ -123,12 +151,7 @@ impl Table<'_> {
                 row[at] = shortened(&row[at], room);
             }
         }
-        let mut out = aligned(&rows, words);
-        if !hidden.is_empty() {
-            let line = format!("not shown in {most} columns: {}\n", hidden.join(", "));
-            out.push_str(&folded(&line, width));
-        }
-        out
+        Fitted { rows, words, hidden }
     }
 }
 
@@ -147,7 +170,7 @@ fn total(widths: &[usize]) -> usize {
 }
 
 /// The text cut to `most` columns, after a word if it has several.
-fn shortened(text: &str, most: usize) -> String {
+pub fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -160,14 +183,15 @@ fn shortened(text: &str, most: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-fn aligned(rows: &[Vec<String>], words: usize) -> String {
+fn aligned(rows: &[Vec<String>], words: usize, prose: bool) -> String {
     let widths = widths(rows);
+    let last = widths.len().saturating_sub(1);
     let mut out = String::new();
     for row in rows {
         let mut text = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
-            let _ = if column < words {
+            let _ = if column < words || (prose && column == last) {
                 write!(text, "{cell:<width$}  ")
             } else {
                 write!(text, "{cell:>width$}  ")
