@@ -12,24 +12,44 @@ use serde::Deserialize;
 
 use super::super::work::filter::{described, unreadable};
 use super::super::{FilePath, RunId, Site};
+#[cfg(feature = "files")]
+use crate::config::units::number;
 use crate::config::units::{Size, size};
 
+#[cfg(feature = "gzip")]
+mod gzip;
+#[cfg(feature = "files")]
+mod named;
 mod output;
 mod stream;
 
+#[cfg(feature = "files")]
+use named::NameTemplate;
 use output::LineOutput;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LineBurnOptions {
     /// File to write, or "-" for standard output. Missing parent folders are created. A regular
-    /// file is locked until the run ends.
+    /// file is locked until the run ends. With `file` the folder of the files.
     #[schemars(extend("x-dash" = true))]
     path: FilePath,
     /// Appends to the file. By default each run empties it first, unless piles are durable: it then
     /// goes on with the lines of earlier runs.
     #[serde(default)]
     append: bool,
+    /// Name of the file of a book below `path`, with headers of the book in it, such as
+    /// `{day}/{level}.jsonl`. A name that ends in `.gz` is compressed: each cart as a member of its
+    /// own, so large carts compress better. Files are appended to. A book without the header, or
+    /// with a name outside the folder, fails permanently.
+    #[cfg(feature = "files")]
+    #[serde(default)]
+    file: Option<NameTemplate>,
+    /// Maximum number of files that are open at once, with `file`.
+    #[cfg(feature = "files")]
+    #[serde(default = "number::<64>")]
+    #[schemars(range(min = 1, max = 1000))]
+    open_files: u32,
     /// Maximum size of a body (default 1MiB). A larger one is not written: its book fails
     /// permanently.
     #[serde(default = "size::<{ 1 << 20 }>")]
@@ -67,7 +87,16 @@ pub(super) fn make(options: &LineBurnOptions, site: &Site) -> Result<LineBurn, F
         Some(output) if begun => output,
         _ => {
             let anew = !options.append && !begun && !site.durable;
-            let output = Arc::new(LineOutput::open(&options.path, anew, site)?);
+            #[cfg(feature = "files")]
+            let output = match &options.file {
+                Some(file) => {
+                    LineOutput::named(&options.path, (file, options.open_files as usize), site)?
+                }
+                None => LineOutput::open(&options.path, anew, site)?,
+            };
+            #[cfg(not(feature = "files"))]
+            let output = LineOutput::open(&options.path, anew, site)?;
+            let output = Arc::new(output);
             run.output = Arc::downgrade(&output);
             output
         }

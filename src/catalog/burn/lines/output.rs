@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 
 use super::super::super::locks::Locked;
 use super::super::super::{FilePath, Site};
+#[cfg(feature = "files")]
+use super::named::{NameTemplate, NamedFiles};
 use super::stream::Stream;
 
 /// Maximum size of a write to a regular file, in bytes; only a single longer line exceeds it.
@@ -30,24 +32,29 @@ pub(super) struct LineOutput {
 #[derive(Debug)]
 enum Target {
     File(Regular),
+    #[cfg(feature = "files")]
+    Named(NamedFiles),
     /// Standard output, a pipe or a device: written data cannot be taken back.
     Stream(Stream),
 }
 
 /// A locked regular file, opened for appending.
 #[derive(Debug)]
-struct Regular {
-    file: Locked,
-    path: PathBuf,
-    beginning: Beginning,
+pub(super) struct Regular {
+    pub(super) file: Locked,
+    pub(super) path: PathBuf,
+    pub(super) beginning: Beginning,
+    /// True if each cart is compressed.
+    pub(super) gzip: bool,
 }
 
 /// Work due before the first line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beginning {
+pub(super) enum Beginning {
     /// Truncate the file.
     Anew,
-    /// Terminate an incomplete last line, which a crash may have left.
+    /// Terminate an incomplete last line, or cut off a torn member of a gzip file, which a crash may
+    /// have left.
     Append,
     Done,
 }
@@ -87,14 +94,31 @@ impl LineOutput {
                     file,
                     path: path.to_owned(),
                     beginning: if anew { Beginning::Anew } else { Beginning::Append },
+                    gzip: false,
                 });
                 Ok(Self::new(name, target))
             }
         }
     }
 
+    /// Opens the folder at `path` for files that books name.
+    #[cfg(feature = "files")]
+    pub(super) fn named(
+        path: &FilePath,
+        (template, most): (&NameTemplate, usize),
+        site: &Site,
+    ) -> Result<Self, Failure> {
+        let name = path.as_path().display().to_string();
+        if path.is_standard_stream() {
+            return Err(Failure::permanent("with `file`, `path` is a folder"));
+        }
+        let files = NamedFiles::open(path.as_path(), template.clone(), most, site)
+            .map_err(|error| Failure::io(format_args!("opening {name}"), &error))?;
+        Ok(Self::new(name, Target::Named(files)))
+    }
+
     fn new(name: String, target: Target) -> Self {
-        let is_file = matches!(target, Target::File(_));
+        let is_file = !matches!(target, Target::Stream(_));
         Self { name, is_file, target: Mutex::new(target) }
     }
 
@@ -110,6 +134,10 @@ impl LineOutput {
             Target::File(file) => {
                 let written = file.write(books, line);
                 written.unwrap_or_else(|error| vec![Err(self.refused(&error)); books.len()])
+            }
+            #[cfg(feature = "files")]
+            Target::Named(files) => {
+                files.write(books, line, |path, error| refused(&path.display(), error))
             }
             Target::Stream(stream) => {
                 let (results, error) = stream.write(books, line);
@@ -127,7 +155,9 @@ impl LineOutput {
             return Ok(());
         }
         let synced = match &*self.target.lock() {
-            Target::File(file) => file.file.sync_data(),
+            Target::File(file) => file.sync(),
+            #[cfg(feature = "files")]
+            Target::Named(files) => files.sync(),
             Target::Stream(_) => Ok(()),
         };
         synced.map_err(|error| self.refused(&error))
@@ -138,6 +168,8 @@ impl LineOutput {
     pub(super) fn finish(&self) -> Result<(), Failure> {
         let finished = match &mut *self.target.lock() {
             Target::File(file) => file.finish(),
+            #[cfg(feature = "files")]
+            Target::Named(files) => files.finish(),
             Target::Stream(stream) => stream.finish(),
         };
         finished.map_err(|error| self.refused(&error))
@@ -145,12 +177,16 @@ impl LineOutput {
 
     /// Maps a write error to a failure of the output: no content of a book makes a write fail.
     fn refused(&self, error: &io::Error) -> Failure {
-        let reason = format!("writing {}: {error}", self.name);
-        match error.kind() {
-            // The file size limit of the process lasts for the whole run.
-            io::ErrorKind::BrokenPipe | io::ErrorKind::FileTooLarge => Failure::closed(reason),
-            _ => Failure::unavailable(reason),
-        }
+        refused(&self.name, error)
+    }
+}
+
+fn refused(name: &dyn std::fmt::Display, error: &io::Error) -> Failure {
+    let reason = format!("writing {name}: {error}");
+    match error.kind() {
+        // The file size limit of the process lasts for the whole run.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::FileTooLarge => Failure::closed(reason),
+        _ => Failure::unavailable(reason),
     }
 }
 
@@ -172,14 +208,16 @@ fn regular(path: &Path) -> io::Result<File> {
 }
 
 impl Regular {
-    fn write(
+    /// Appends the lines of `books`. If that fails, the file is truncated to its length before.
+    pub(super) fn write(
         &mut self,
         books: &[&Book],
         line: impl Fn(&Book) -> Result<Bytes, Failure>,
     ) -> io::Result<Vec<Result<(), Failure>>> {
         self.begin()?;
         let good = self.file.metadata()?.len();
-        let mut part = CartWrite { file: &self.file, pending: Vec::new(), good, written: 0 };
+        let file = &self.file;
+        let mut part = CartWrite { file, pending: Vec::new(), good, written: 0, gzip: self.gzip };
         let written = books
             .iter()
             .map(|book| match line(book) {
@@ -200,6 +238,15 @@ impl Regular {
     fn begin(&mut self) -> io::Result<()> {
         match self.beginning {
             Beginning::Anew => self.file.set_len(0)?,
+            #[cfg(feature = "gzip")]
+            Beginning::Append if self.gzip => {
+                let whole = super::gzip::whole(&self.file)?;
+                if whole < self.file.metadata()?.len() {
+                    let path = self.path.display();
+                    log::warn!("{path}: its end was torn; it was cut back to {whole} bytes");
+                    self.file.set_len(whole)?;
+                }
+            }
             Beginning::Append if self.ends_torn() => {
                 let path = self.path.display();
                 log::warn!("{path}: its last line had no newline; one was added");
@@ -223,7 +270,12 @@ impl Regular {
         last().is_ok_and(|last| last != *b"\n")
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    /// Syncs what was written to disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         if self.beginning == Beginning::Anew {
             self.begin()?;
         }
@@ -241,11 +293,12 @@ struct CartWrite<'a> {
     /// Length of the file before the cart, in bytes.
     good: u64,
     written: u64,
+    gzip: bool,
 }
 
 impl CartWrite<'_> {
     fn push(&mut self, line: &[u8]) -> io::Result<()> {
-        if !self.pending.is_empty() && self.pending.len() + line.len() >= WRITE {
+        if !self.pending.is_empty() && !self.gzip && self.pending.len() + line.len() >= WRITE {
             self.flush()?;
         }
         self.pending.extend_from_slice(line);
@@ -254,6 +307,10 @@ impl CartWrite<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        #[cfg(feature = "gzip")]
+        if self.gzip && !self.pending.is_empty() {
+            self.pending = super::gzip::member(&self.pending)?;
+        }
         let mut rest = self.pending.as_slice();
         while !rest.is_empty() {
             match self.file.write(rest) {
@@ -288,7 +345,7 @@ mod tests {
     use super::*;
 
     fn part(file: &File, good: u64) -> CartWrite<'_> {
-        CartWrite { file, pending: Vec::new(), good, written: 0 }
+        CartWrite { file, pending: Vec::new(), good, written: 0, gzip: false }
     }
 
     #[test]

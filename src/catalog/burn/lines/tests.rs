@@ -147,3 +147,99 @@ fn nothing_of_the_file_is_changed_before_the_first_line_or_the_end() {
     burn.finish().unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
 }
+
+/// Below a folder: what each file holds, decompressed if it is compressed.
+#[cfg(all(feature = "files", feature = "gzip"))]
+fn files(folder: &std::path::Path) -> Vec<(String, String)> {
+    use std::io::Read;
+    let walk = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().map(Result::unwrap);
+    walk.filter(|entry| entry.file_type().is_file())
+        .map(|entry| {
+            let name = entry.path().strip_prefix(folder).unwrap().display().to_string();
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let mut text = String::new();
+            match name.ends_with(".gz") {
+                true => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text),
+                false => (&bytes[..]).read_to_string(&mut text),
+            }
+            .unwrap();
+            (name, text)
+        })
+        .collect()
+}
+
+#[test]
+#[cfg(all(feature = "files", feature = "gzip"))]
+fn books_name_their_files_and_few_are_open_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "file = '{day}/{level}.gz'\nopen_files = 2";
+    let factory = burn_kind("lines", &options(folder.path(), more));
+    let burn = factory.make(&site()).unwrap();
+    let book = |text: &str, day: &str, level: &str| {
+        Book::new(text.to_owned())
+            .with_header("day", day.to_owned())
+            .with_header("level", level.to_owned())
+    };
+    let books: Vec<Book> = (0..12)
+        .map(|n| book(&format!("line {n}"), ["mon", "tue"][n % 2], ["a", "b", "c"][n % 3]))
+        .chain([book("bad", "..", "../x"), Book::new("nameless")])
+        .collect();
+    for cart in books.chunks(5) {
+        let results = burn.burn_cart(&cart.iter().collect::<Vec<_>>()).unwrap();
+        for (book, result) in cart.iter().zip(results) {
+            let is_bad = book.headers.get("level").is_none_or(|level| level.starts_with(b"."));
+            assert_eq!(result.is_err_and(|failure| failure.is_permanent()), is_bad);
+        }
+    }
+    burn.sync().unwrap();
+    burn.finish().unwrap();
+    let lines = |numbers: [usize; 2]| numbers.map(|n| format!("line {n}\n")).concat();
+    let expected = [
+        ("mon/a.gz", [0, 6]),
+        ("mon/b.gz", [4, 10]),
+        ("mon/c.gz", [2, 8]),
+        ("tue/a.gz", [3, 9]),
+        ("tue/b.gz", [1, 7]),
+        ("tue/c.gz", [5, 11]),
+    ];
+    assert_eq!(files(folder.path()), expected.map(|(name, n)| (name.to_owned(), lines(n))));
+}
+
+#[test]
+#[cfg(all(feature = "files", feature = "gzip"))]
+fn a_torn_end_is_cut_off_before_more_is_appended() {
+    let folder = tempfile::tempdir().unwrap();
+    let factory = burn_kind("lines", &options(folder.path(), "file = '{name}'"));
+    let book =
+        |text: &str, name: &str| Book::new(text.to_owned()).with_header("name", name.to_owned());
+    let (gz, plain) = (folder.path().join("a.gz"), folder.path().join("a"));
+    let burn = factory.make(&site()).unwrap();
+    burn.burn(&book("one", "a.gz")).unwrap();
+    burn.burn(&book("one", "a")).unwrap();
+    burn.finish().unwrap();
+    drop(burn);
+    let whole = std::fs::read(&gz).unwrap();
+    std::fs::write(&gz, [&whole[..], &whole[..whole.len() - 3]].concat()).unwrap();
+    std::fs::write(&plain, "one\ntw").unwrap();
+    let burn = factory.make(&site()).unwrap();
+    burn.burn(&book("three", "a.gz")).unwrap();
+    burn.burn(&book("three", "a")).unwrap();
+    burn.finish().unwrap();
+    let expected = [("a", "one\ntw\nthree\n"), ("a.gz", "one\nthree\n")];
+    assert_eq!(
+        files(folder.path()),
+        expected.map(|(name, text)| (name.to_owned(), text.to_owned()))
+    );
+}
+
+/// A link out of the folder is not followed.
+#[test]
+#[cfg(feature = "files")]
+fn no_link_leads_out_of_the_folder() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::os::unix::fs::symlink(outside.path(), folder.path().join("out")).unwrap();
+    let burn = burn_kind("lines", &options(folder.path(), "file = 'out/{name}'"));
+    let burn = burn.make(&site()).unwrap();
+    assert!(burn.burn(&Book::new("x").with_header("name", "a")).is_err());
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
