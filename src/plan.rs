@@ -16,8 +16,8 @@ use crate::catalog::{
     BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,
 };
 use crate::config::elements::{
-    Capacity, Exclusive, ExpectConfig, HttpConfig, OperationsConfig, Placement, StoreConfig,
-    SupervisionConfig, TopologyConfig,
+    Capacity, Exclusive, ExpectConfig, HttpConfig, OperationsConfig, Placement, RetryConfig,
+    StoreConfig, SupervisionConfig, TopologyConfig,
 };
 use crate::config::label::base;
 use crate::config::{Code, Diagnostic, Diagnostics, Origin};
@@ -25,6 +25,8 @@ use crate::config::{Code, Diagnostic, Diagnostics, Origin};
 mod balancing;
 mod bounds;
 pub mod changes;
+#[cfg(feature = "expressions")]
+mod expressions;
 pub mod faults;
 pub mod formula;
 mod graph;
@@ -184,6 +186,8 @@ pub struct PilePlan {
     pub exclusive: Exclusive,
     /// Attempts after which a book becomes a dead letter (>= 1).
     pub max_attempts: u32,
+    /// Delays between attempts; without it there are none.
+    pub retry: Option<RetryConfig>,
     /// True if it is in memory although there is a store.
     pub in_memory: bool,
     /// What other processes do with it; `None` if the plan is not a part of a topology.

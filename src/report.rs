@@ -174,6 +174,9 @@ pub struct Ledger {
     pub dead: u64,
     /// Books dropped by work on purpose.
     pub dropped: u64,
+    /// Books among them that did not meet the condition of a work.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub filtered: u64,
     /// Books on piles, in carts and at incinerators; after a stop, the unfinished ones.
     pub in_flight: u64,
     /// Books among them that are on durable piles: the next run goes on with them.
@@ -196,6 +199,7 @@ impl From<LedgerReport> for Ledger {
             burned,
             dead,
             dropped,
+            filtered,
             in_flight,
             lost,
             duplicates,
@@ -208,6 +212,7 @@ impl From<LedgerReport> for Ledger {
             burned,
             dead,
             dropped,
+            filtered,
             in_flight,
             kept: 0,
             lost,

@@ -176,6 +176,7 @@ fn account(report: &Report, width: Option<usize>) -> String {
         if ledger.balances() { "balanced".to_owned() } else { failed("DOES NOT BALANCE") },
     );
     for (count, before, after) in [
+        (ledger.filtered, "", "of the dropped did not meet a condition"),
         (ledger.recovered, "", "of earlier runs were on durable piles"),
         (ledger.kept, "kept ", "on durable piles; the next run goes on with them"),
         (ledger.given_back, "", "not begun went back to the source; another run reads them again"),

@@ -32,7 +32,8 @@ pub use http::HttpConfig;
 pub use kind::KindConfig;
 pub use operations::OperationsConfig;
 pub use pile::{
-    Capacity, DumpConfig, Exclusive, IncineratorConfig, LoadSlots, PileConfig, UnloadSlots,
+    Capacity, DumpConfig, Exclusive, IncineratorConfig, LoadSlots, PileConfig, RetryConfig,
+    UnloadSlots,
 };
 pub use requester::{Arrivals, LoadConfig, Order, RequesterConfig};
 pub use resilience::{Eject, Priority, Resilience, RetryBudget, Shed};

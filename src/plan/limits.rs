@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use gopherworks_pipeline::steps::Step;
 
 use super::{Validator, balancing};
-use crate::config::elements::{Capacity, CrewConfig, Span, StoreConfig, TopologyConfig};
+use crate::config::elements::{
+    Capacity, CrewConfig, RetryConfig, Span, StoreConfig, TopologyConfig,
+};
 use crate::config::label::is_name;
 use crate::config::{Code, nearest};
 
@@ -55,11 +57,18 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         validator.report(validator.error(Code::OutOfBounds, &["store", "works"], message));
     }
     let backoff = &config.supervision.backoff;
-    if backoff.min > backoff.max {
-        let path = |key| ["supervision", "backoff", key];
+    let piles = config.piles.iter().map(|(name, pile)| (["piles", name.as_str()], pile.retry));
+    let dumps = config.dumps.iter().map(|(name, dump)| (["dumps", name.as_str()], dump.retry));
+    let retries = piles.chain(dumps).filter_map(|(node, retry)| {
+        let RetryConfig { min, max, .. } = retry?;
+        Some((vec![node[0], node[1], "retry"], min, max))
+    });
+    let own = (vec!["supervision", "backoff"], backoff.min, backoff.max);
+    for (path, ..) in retries.chain([own]).filter(|(_, min, max)| min > max) {
+        let at = |key| [&path[..], &[key]].concat();
         let mistake = validator
-            .error(Code::Contradiction, &path("min"), "the first delay is longer than the longest")
-            .related(validator.locate(&path("max")), "the longest");
+            .error(Code::Contradiction, &at("min"), "the first delay is longer than the longest")
+            .related(validator.locate(&at("max")), "the longest");
         validator.report(mistake);
     }
 }

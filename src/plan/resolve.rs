@@ -206,6 +206,7 @@ fn piles(
                 capacity: dump.capacity,
                 exclusive: dump.exclusive,
                 max_attempts: dump.max_attempts,
+                retry: dump.retry,
                 in_memory: dump.store.is_some(),
                 elsewhere: None,
             });
@@ -240,6 +241,7 @@ fn piles(
             capacity: pile.capacity,
             exclusive: pile.exclusive.into(),
             max_attempts: pile.max_attempts,
+            retry: pile.retry,
             in_memory: pile.store.is_some(),
             elsewhere: None,
         });

@@ -6,7 +6,7 @@ use actix_rt::System;
 use gopherworks_pipeline::__private::{
     Bound, CrewCore, CrewMember, CrewQueue, Custody, Destination, Feeder, FeederCore, Gopher,
     GopherCore, Incinerator, IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Opened, Pile,
-    PileCore, PileKey, PileParts, PipelineContext, Slots, Want,
+    PileCore, PileKey, PileParts, PipelineContext, Retry, Slots, Want,
 };
 use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
@@ -14,7 +14,7 @@ use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{
-    Child, ChildThread, Fuzz, Port, RestartPolicy, Setup, Supervisor, SupervisorOutcome,
+    Backoff, Child, ChildThread, Fuzz, Port, RestartPolicy, Setup, Supervisor, SupervisorOutcome,
 };
 
 #[cfg(feature = "http")]
@@ -32,7 +32,7 @@ use super::supervision_events::react;
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
 use crate::catalog::{Halt, RunId, RunState, Site, resolved};
-use crate::config::elements::Capacity;
+use crate::config::elements::{Capacity, RetryConfig};
 #[cfg(feature = "http")]
 use crate::http::OperationsListener;
 use crate::plan::{Plan, Target};
@@ -225,9 +225,15 @@ impl Build<'_> {
             Some(opened) => Custody::kept(kept, self.clock.clone(), bell, opened),
             None => Custody::new(kept, self.clock.clone(), bell),
         };
+        let seed = Seed(plan.execution.seed);
+        for (key, pile) in (0..).map(PileKey).zip(&plan.piles) {
+            if let Some(RetryConfig { min, max, jitter }) = pile.retry {
+                let backoff = Backoff { min, max, jitter, ..Backoff::default() };
+                custody.retry_after(key, Retry { backoff, seed });
+            }
+        }
         let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
         self.places.make_arbiters(plan, &self.clock);
-        let seed = Seed(plan.execution.seed);
         let context = PipelineContext::new(
             self.clock.clone(),
             seed,

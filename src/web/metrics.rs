@@ -137,9 +137,12 @@ impl Families {
     fn topology(&mut self, state: TopologyState) {
         let own = vec![("topology", state.name)];
         let ledger = &state.ledger;
-        for (outcome, count) in
-            [("burned", ledger.burned), ("dead", ledger.dead), ("dropped", ledger.dropped)]
-        {
+        for (outcome, count) in [
+            ("burned", ledger.burned),
+            ("dead", ledger.dead),
+            ("dropped", ledger.dropped - ledger.filtered),
+            ("filtered", ledger.filtered),
+        ] {
             self.add(table::BOOKS, &own, &[outcome], Value::Counter(count));
         }
         self.add(table::OFFERED, &own, &[], Value::Counter(ledger.offered));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gopherworks::catalog::Catalog;
+use gopherworks::config::elements::RetryConfig;
 use gopherworks::pipeline::burn::Burn;
 use gopherworks::report::RunOutcome;
 use gopherworks::topology::Event;
@@ -23,6 +24,45 @@ fn patient(config: &mut TopologyConfig) {
     config.supervision.in_a_row = 1_000;
     config.supervision.backoff.min = Duration::from_millis(1);
     config.supervision.backoff.max = Duration::from_millis(1);
+}
+
+/// A job that fails is tried again after 1, 2, 4 and 4 s, without jitter; one that never works is a
+/// dead letter after its fifth attempt, and no other book waits for it.
+#[test]
+fn attempts_are_delayed_ever_longer_and_hold_up_no_other_book() {
+    in_virtual_time(async |clock| {
+        let mut catalog = Catalog::standard();
+        let (times, now) = (Arc::new(std::sync::Mutex::new(Vec::new())), clock.clone());
+        let noted = times.clone();
+        catalog.add_inline_burn_fn("job", "Fails for a bad book", move |book: &Book| {
+            let body = book.body.read_all(16).unwrap();
+            noted.lock().unwrap().push((body.clone(), now.now()));
+            match &body[..] {
+                b"bad" => Err(Failure::transient("bad")),
+                _ => Ok(()),
+            }
+        });
+        let mut config = TopologyConfig::builder("jobs")
+            .pile("inbox", |pile| pile)
+            .incinerator("out", |fire| fire.burn("job"))
+            .crew("crew", "inbox", "out", |crew| crew.gophers(1, ALL).cart_books(1))
+            .build();
+        let inbox = config.piles.get_mut("inbox").unwrap();
+        inbox.max_attempts = 5;
+        let [min, max] = [1, 4].map(Duration::from_secs);
+        inbox.retry = Some(RetryConfig { min, max, jitter: 0.0 });
+        let running = topology(&config, &catalog, &clock).start().await.unwrap();
+        running.offer("inbox", vec![Book::new("bad"), Book::new("good")]).await.unwrap();
+        let report = running.drain(None).await;
+        assert_eq!((report.ledger.burned, report.ledger.dead), (1, 1));
+        let times = times.lock().unwrap();
+        let bad: Vec<_> =
+            times.iter().filter(|(body, _)| body == "bad").map(|(_, at)| *at).collect();
+        let gaps: Vec<_> = bad.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+        assert_eq!(gaps, [1, 2, 4, 4]);
+        let good = times.iter().find(|(body, _)| body == "good").unwrap().1;
+        assert!(good < bad[1], "{times:?}");
+    });
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::crew::queue::{Incarnation, NextStep};
 use crate::crew::steps::Step;
 use crate::crew::{Carrier, GopherCore};
 use crate::custody::HolderId;
-use crate::custody::lease::LeaseVerdict;
+use crate::custody::lease::{DropReason, LeaseVerdict};
 use crate::pause::PauseGate;
 use crate::trace::Act;
 use crate::transform::Transform;
@@ -365,7 +365,7 @@ impl Gopher {
                 if book.is_none()
                     && let Some(lease) = &mut cart.body_mut().lease
                 {
-                    lease.mark(index, LeaseVerdict::Drop);
+                    lease.mark(index, LeaseVerdict::Drop(DropReason::Work));
                 }
                 worked[index] = book;
             };

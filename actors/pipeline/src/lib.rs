@@ -44,7 +44,7 @@ pub mod __private {
     pub use crate::crew::queue::{CrewMember, CrewQueue};
     pub use crate::custody::keeper::{KeeperHooks, Kept, Opened};
     pub use crate::custody::ledger::IdSet;
-    pub use crate::custody::shelf::{SeenBook, SeenState};
+    pub use crate::custody::shelf::{Retry, SeenBook, SeenState};
     pub use crate::custody::slots::Slots;
     pub use crate::custody::{Bound, Charges, Custody, HolderId, PileKey, Want};
     pub use crate::event_log::{EventLog, LoggedEvent};

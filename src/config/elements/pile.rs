@@ -1,5 +1,7 @@
 //! `[piles.x]`, `[dumps.x]` and `[incinerators.x]`: where books wait, and where they end.
 
+use std::time::Duration;
+
 use super::{Burn, KindConfig, PileStore, Source};
 use crate::config::element::Element;
 use crate::config::limits::{MOST_BOOKS, MOST_SLOTS, MOST_TIMES};
@@ -23,6 +25,10 @@ pub struct PileConfig {
         default = 3, min = 1, most = MOST_TIMES, because = "a book needs at least one attempt", set
     )]
     pub max_attempts: u32,
+    /// How long a book waits after a failed attempt before it is tried again. No gopher and no
+    /// cart waits with it. Without this key it is tried at once.
+    #[key(set)]
+    pub retry: Option<RetryConfig>,
     /// Where its books are kept. Without it in `[store]`, if there is one, else in memory.
     #[key(set)]
     pub store: Option<PileStore>,
@@ -44,9 +50,31 @@ pub struct DumpConfig {
         default = 3, min = 1, most = MOST_TIMES, because = "a book needs at least one attempt", set
     )]
     pub max_attempts: u32,
+    /// How long a book waits after a failed attempt before it is tried again. No gopher and no
+    /// cart waits with it. Without this key it is tried at once.
+    #[key(set)]
+    pub retry: Option<RetryConfig>,
     /// Where its books are kept. Without it in `[store]`, if there is one, else in memory.
     #[key(set)]
     pub store: Option<PileStore>,
+}
+
+/// Delays between the attempts at a book: the first, doubled with each further failed attempt.
+/// A failure that says when to try again, such as an answer with `Retry-After`, has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Element)]
+#[element(short = min)]
+pub struct RetryConfig {
+    /// Delay after the first failed attempt.
+    #[key(default = Duration::from_secs(1), above = 0, because = "a delay must be longer than 0")]
+    pub min: Duration,
+    /// Longest delay.
+    #[key(
+        default = Duration::from_secs(300), above = 0, because = "a delay must be longer than 0"
+    )]
+    pub max: Duration,
+    /// Share by which a delay deviates at random.
+    #[key(default = 0.2, min = 0, max = 1, because = "jitter is a share from 0 to 1")]
+    pub jitter: f64,
 }
 
 /// An incinerator, where books end.

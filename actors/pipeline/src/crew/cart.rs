@@ -171,7 +171,7 @@ impl Cart {
     pub fn book(&self, index: usize) -> Option<&Book> {
         let body = self.body();
         let lease = body.lease.as_ref()?;
-        if matches!(lease.marked(index), LeaseVerdict::Drop | LeaseVerdict::Refuse(_)) {
+        if matches!(lease.marked(index), LeaseVerdict::Drop(_) | LeaseVerdict::Refuse(_)) {
             return None;
         }
         match &body.worked {

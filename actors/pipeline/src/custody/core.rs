@@ -19,7 +19,7 @@ use crate::custody::keeper::{BookIds, Change, Journal};
 use crate::custody::lease::{AckKind, Home, Lease, Unbound};
 use crate::custody::ledger::{BookOutcome, Ids, Ledger, LedgerReport};
 use crate::custody::outcomes::{Awaited, BookOutcomes};
-use crate::custody::shelf::{Charge, DeadLetter, SeenBook, Settlement, Shelf};
+use crate::custody::shelf::{Charge, DeadLetter, Retry, SeenBook, Settlement, Shelf};
 use gopherworks_supervision::clock::{Clock, Time};
 
 use buffers::Buffers;
@@ -117,6 +117,11 @@ impl Custody {
         })
     }
 
+    /// Delays further attempts at the books of `pile`. Called before the start.
+    pub fn retry_after(&self, pile: PileKey, retry: Retry) {
+        self.shelf(pile).retry_after(retry);
+    }
+
     fn pile(&self, pile: PileKey) -> &PileCustody {
         &self.piles[pile.index()]
     }
@@ -139,6 +144,7 @@ impl Custody {
         }
         if !done.dropped.is_empty() {
             self.ended(pile, BookOutcome::Dropped, &done.dropped, None);
+            self.ledger.filtered(done.filtered);
         }
         if !done.recalled.is_empty() {
             self.ledger.recall(done.recalled.len() as u64);

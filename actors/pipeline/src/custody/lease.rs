@@ -51,6 +51,15 @@ pub(crate) enum Notes {
     Each(Vec<Note>),
 }
 
+/// Why a work dropped a book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// The work made nothing of it.
+    Work,
+    /// It does not meet a condition.
+    Filtered,
+}
+
 /// Outcome of one leased book.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum LeaseVerdict {
@@ -61,7 +70,7 @@ pub enum LeaseVerdict {
     /// Done on this pile: burned, or passed on downstream.
     Ack,
     /// Dropped on purpose by the crew's work.
-    Drop,
+    Drop(DropReason),
     /// Returns to its position without a charged attempt, to be burned alone: a burn of its whole
     /// cart panicked, and the failing book is not known.
     Apart,

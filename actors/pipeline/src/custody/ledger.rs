@@ -22,6 +22,8 @@ pub struct LedgerReport {
     pub dead: u64,
     /// Books dropped on purpose by work.
     pub dropped: u64,
+    /// Books among them that did not meet a condition.
+    pub filtered: u64,
     /// Books on piles and dumps, in carts, and being burned.
     pub in_flight: u64,
     /// offered - burned - dead - dropped - in_flight.
@@ -50,6 +52,7 @@ pub struct Ledger {
     burned: Count,
     dead: AtomicU64,
     dropped: AtomicU64,
+    filtered: AtomicU64,
     duplicates: AtomicU64,
     reburned: AtomicU64,
     /// Lower ids are of earlier runs.
@@ -233,6 +236,13 @@ impl Ledger {
         }
     }
 
+    /// Counts dropped books that did not meet a condition.
+    pub fn filtered(&self, count: u64) {
+        if count > 0 {
+            self.filtered.fetch_add(count, Relaxed);
+        }
+    }
+
     /// Counts books burned although an earlier burn of them had begun.
     pub fn reburned(&self, count: u64) {
         if count > 0 {
@@ -254,6 +264,7 @@ impl Ledger {
             burned,
             dead,
             dropped,
+            filtered: self.filtered.load(Relaxed),
             in_flight,
             lost: offered as i64 - (burned + dead + dropped + in_flight) as i64,
             duplicates: self.duplicates.load(Relaxed),

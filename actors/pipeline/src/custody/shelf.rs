@@ -5,70 +5,20 @@ mod fence;
 mod look;
 mod recall;
 mod recover;
+mod settlement;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::book::Book;
-use crate::custody::lease::{Batch, LeaseVerdict, Note, Notes, Unbound};
+use crate::custody::lease::{Batch, DropReason, LeaseVerdict, Note, Notes, Unbound};
 use crate::custody::ledger::Ids;
 use crate::custody::{Bound, HolderId, PileKey, Want};
 use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::failure::Failure;
 pub use look::{SeenBook, SeenState};
+pub use settlement::{Charge, DeadLetter, Retry, Settlement};
 use window::Durable;
-
-/// A book that will not be tried again, with the reason.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// The book as it was stored on the pile where it died.
-    pub book: Book,
-    /// The pile where it died.
-    pub pile: PileKey,
-    /// Why it was given up.
-    pub reason: String,
-    /// Number of attempts charged.
-    pub attempts: u32,
-    /// The node that failed on it last, if known.
-    pub node: Option<Arc<str>>,
-}
-
-/// A failed attempt that was charged to a book.
-#[derive(Debug, Clone)]
-pub struct Charge {
-    /// The book's name, or `book` and its id if it has none.
-    pub book: String,
-    /// The pile that it was leased from.
-    pub pile: PileKey,
-    /// Why the attempt failed.
-    pub failure: Failure,
-    /// True if the book is now a dead letter.
-    pub dead: bool,
-}
-
-/// Result of a settlement.
-#[derive(Debug, Default)]
-pub struct Settlement {
-    /// Acked books, in order.
-    pub acked: Vec<Book>,
-    /// Total bytes of the acked bodies.
-    pub acked_bytes: u64,
-    /// Ids of the acked books, if known to be equally spaced.
-    pub acked_ids: Option<Ids>,
-    /// Books dropped on purpose, in order.
-    pub dropped: Vec<Book>,
-    /// New dead letters.
-    pub buried: Vec<DeadLetter>,
-    /// Failed attempts that were charged.
-    pub charged: Vec<Charge>,
-    /// Number of books returned to the pile, delayed ones included.
-    pub returned: usize,
-    /// Books that go back to their source.
-    pub recalled: Vec<Book>,
-    /// Returned books that are in the store only from now on.
-    pub resting: Vec<Book>,
-}
 
 /// Books that were stored together and are adjacent: moved as a whole if a cart takes them all.
 #[derive(Debug)]
@@ -96,6 +46,8 @@ pub struct Shelf {
     key: PileKey,
     bound: Bound,
     max_attempts: u32,
+    /// Without it a book is tried again at once, unless its failure says when.
+    retry: Option<Retry>,
     next_position: u64,
     next_generation: u64,
     /// Never leased. Within a run their positions are consecutive.
@@ -125,6 +77,7 @@ impl Shelf {
             key,
             bound,
             max_attempts: max_attempts.max(1),
+            retry: None,
             next_position: 0,
             next_generation: 1,
             fresh: VecDeque::new(),
@@ -405,6 +358,11 @@ impl Shelf {
         };
     }
 
+    /// Delays further attempts at books whose failure does not say when to try again.
+    pub fn retry_after(&mut self, retry: Retry) {
+        self.retry = Some(retry);
+    }
+
     /// Carries out the verdicts on a lease. Returned books are taken back even above the bound.
     pub fn settle(&mut self, unbound: Unbound, now: Time) -> Settlement {
         let Unbound { batch, verdicts, rest, begun, .. } = unbound;
@@ -429,7 +387,10 @@ impl Shelf {
                     done.acked_bytes += book.size();
                     done.acked.push(book);
                 }
-                LeaseVerdict::Drop => done.dropped.push(book),
+                LeaseVerdict::Drop(reason) => {
+                    done.filtered += u64::from(reason == DropReason::Filtered);
+                    done.dropped.push(book);
+                }
                 LeaseVerdict::Return if self.recalling && note.is_untouched() => {
                     done.recalled.push(book);
                 }
@@ -461,7 +422,9 @@ impl Shelf {
                         });
                     } else {
                         done.returned += 1;
-                        let due = failure.retry_after().map(|delay| now + delay);
+                        let backoff = || Some(self.retry?.delay(book.id, note.attempts));
+                        let delay = failure.retry_after().or_else(backoff);
+                        let due = delay.filter(|delay| !delay.is_zero()).map(|delay| now + delay);
                         self.take_back(book, note, due);
                     }
                 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{GopherCore, Tool};
 use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
-use crate::custody::lease::LeaseVerdict;
+use crate::custody::lease::{DropReason, LeaseVerdict};
+use crate::transform::Product;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{FaultAction, Point};
@@ -47,15 +48,20 @@ impl CartJob {
             let made =
                 guarded(|| match self.context.fault(&self.gopher.name, Point::Work, Some(id.0)) {
                     Some(FaultAction::Error(failure)) => Err(failure),
-                    _ => tool.apply(book),
+                    _ => tool.work(book),
                 });
             match made {
-                Ok(Ok(Some(mut book))) => {
+                Ok(Ok(Product::Book(mut book))) => {
                     book.id = id;
                     worked.push(Some(book));
                     continue;
                 }
-                Ok(Ok(None)) => lease.mark(index, LeaseVerdict::Drop),
+                Ok(Ok(Product::Dropped)) => {
+                    lease.mark(index, LeaseVerdict::Drop(DropReason::Work));
+                }
+                Ok(Ok(Product::Filtered)) => {
+                    lease.mark(index, LeaseVerdict::Drop(DropReason::Filtered));
+                }
                 // Failures caused by stopping the run are not the book's fault.
                 Ok(Err(_)) if self.context.is_halting() => {
                     self.cart = None;

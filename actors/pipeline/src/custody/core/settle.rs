@@ -234,7 +234,7 @@ fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
     let (mut books, mut bytes) = (0, 0);
     for (index, book) in lease.books().iter().enumerate() {
         match (worked, lease.marked(index)) {
-            (_, LeaseVerdict::Drop | LeaseVerdict::Refuse(_)) => {}
+            (_, LeaseVerdict::Drop(_) | LeaseVerdict::Refuse(_)) => {}
             (Some(worked), _) => {
                 let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
                 books += usize::from(size.is_some());

@@ -12,7 +12,7 @@ use super::{Disk, PILES, names, text};
 use crate::book::{Book, BookId};
 use crate::custody::keeper::Kept;
 use crate::custody::keeper::open::{Opened, Rest};
-use crate::custody::lease::{Lease, LeaseVerdict};
+use crate::custody::lease::{DropReason, Lease, LeaseVerdict};
 use crate::custody::{Bound, Custody, HolderId, PileKey, Settled, Want};
 use crate::store::{
     Act, Append, Appended, Backend, Delivery, Depth, Pass, Passed, PileName, PileSpec, Promises,
@@ -226,7 +226,7 @@ fn verdict(luck: u8) -> LeaseVerdict {
     match luck {
         0 | 1 => LeaseVerdict::Ack,
         2 => LeaseVerdict::Return,
-        3 => LeaseVerdict::Drop,
+        3 => LeaseVerdict::Drop(DropReason::Work),
         4 => LeaseVerdict::Refuse(Failure::transient("again")),
         _ => LeaseVerdict::Apart,
     }
@@ -273,7 +273,7 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                 for (at, luck) in (0..lease.len()).zip(verdicts.iter().cycle()) {
                     lease.mark_burned(at, verdict(*luck));
                     match verdict(*luck) {
-                        LeaseVerdict::Ack | LeaseVerdict::Drop => _ = over.insert(ids[at]),
+                        LeaseVerdict::Ack | LeaseVerdict::Drop(_) => _ = over.insert(ids[at]),
                         LeaseVerdict::Refuse(_) => known.entry(ids[at]).or_default().1 += 1,
                         LeaseVerdict::Return | LeaseVerdict::Apart => {}
                     }
@@ -287,7 +287,7 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                 };
                 if drops && lease.is_live() {
                     over.insert(lease.books()[0].id.0);
-                    lease.mark(0, LeaseVerdict::Drop);
+                    lease.mark(0, LeaseVerdict::Drop(DropReason::Filtered));
                 }
                 let live = lease.is_live();
                 for (at, book) in lease.books().iter().enumerate().filter(|_| live) {
