@@ -31,7 +31,7 @@ instructions *ARGS:
 
 # Build what is shipped and benchmarked: target/dist/gopherworks
 dist:
-    cargo build --profile dist --locked --features jetstream,postgres
+    cargo build --profile dist --locked --features expressions,jetstream,postgres
 
 # Check licences, duplicates, sources and advisories of the dependencies
 deny:

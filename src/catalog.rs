@@ -61,6 +61,7 @@ pub(crate) use shape::Shape;
 
 use options::Access;
 use work::filter::{Filter, FilterMake};
+use work::records::RecordWork;
 
 /// Context passed to a factory: the node that uses the product, and the run it belongs to.
 #[derive(Debug, Clone)]
@@ -97,6 +98,8 @@ pub struct Factory<T: ?Sized> {
     // If not empty, the product is exactly this chain of streams; `compose` may join it with
     // others.
     filters: Arc<[FilterMake]>,
+    // Likewise a chain of works on records.
+    records: Arc<[Arc<dyn RecordWork>]>,
 }
 
 /// Factory of sources.
@@ -111,7 +114,7 @@ pub type ServiceFactory = Factory<dyn Service>;
 impl<T: ?Sized> Factory<T> {
     /// Creates a factory from a closure.
     pub fn new(make: impl Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync + 'static) -> Self {
-        Self { make: Arc::new(make), filters: Arc::new([]) }
+        Self { make: Arc::new(make), filters: Arc::new([]), records: Arc::new([]) }
     }
 
     /// Makes one product.
@@ -125,7 +128,8 @@ impl<T: ?Sized> Factory<T> {
 
 impl<T: ?Sized> Clone for Factory<T> {
     fn clone(&self) -> Self {
-        Self { make: self.make.clone(), filters: self.filters.clone() }
+        let Self { make, filters, records } = self;
+        Self { make: make.clone(), filters: filters.clone(), records: records.clone() }
     }
 }
 
@@ -405,6 +409,19 @@ impl Catalog {
             let make = make.clone();
             WorkFactory::from_filter(move |site| make(&options, site))
         };
+        let kind = Kind::from_factory(name, help, Access::Read, build, |_| Vec::new());
+        self.works.insert(name.to_owned(), kind);
+        self
+    }
+
+    /// Adds a kind of work on records.
+    fn add_record_work<O: KindOptions>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: fn(Arc<O>) -> Arc<dyn RecordWork>,
+    ) -> &mut Self {
+        let build = move |options: Arc<O>| WorkFactory::from_records(vec![make(options)]);
         let kind = Kind::from_factory(name, help, Access::Read, build, |_| Vec::new());
         self.works.insert(name.to_owned(), kind);
         self

@@ -55,7 +55,7 @@ fn the_shipped_kinds_are_there_in_order() {
     assert_eq!(catalog.source_names().collect::<Vec<_>>(), ["files", "generate", "lines"]);
     assert_eq!(
         catalog.work_names().collect::<Vec<_>>(),
-        ["balancer", "gunzip", "gzip", "sha256", "unzstd", "zstd"]
+        ["balancer", "filter", "gunzip", "gzip", "map", "parse", "sha256", "unzstd", "zstd"]
     );
     assert_eq!(
         catalog.burn_names().collect::<Vec<_>>(),
@@ -76,8 +76,9 @@ fn every_option_of_every_kind_has_help_and_a_type() {
             assert!(option.help.ends_with('.'), "{kind}.{}: {:?}", option.name, option.help);
             assert!(!option.ty.is_empty() && option.ty != "any", "{kind}.{}", option.name);
             let optional = option.default.is_some()
-                || ["remember", "manifest", "folder", "max_body", "method"]
-                    .contains(&option.name.as_str());
+                || ["remember", "manifest", "folder", "max_body", "method", "pattern", "file"]
+                    .contains(&option.name.as_str())
+                || (kind.as_str(), option.name.as_str()) == ("map", "to");
             assert_ne!(option.required, optional, "{kind}.{}", option.name);
         }
     }

@@ -3,7 +3,7 @@
 
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::burn::Burn;
-use gopherworks_pipeline::transform::Transform;
+use gopherworks_pipeline::transform::{Product, Transform};
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::failure::Failure;
 
@@ -12,11 +12,17 @@ use serde::Deserialize;
 
 use super::{Catalog, Factory, Site, WorkFactory};
 
+#[cfg(feature = "expressions")]
+mod conditions;
+#[cfg(feature = "expressions")]
+pub(crate) mod expression;
 pub mod filter;
 #[cfg(feature = "gzip")]
 mod gunzip;
 #[cfg(feature = "gzip")]
 mod gzip;
+mod parse;
+pub(super) mod records;
 pub(super) mod scratch;
 mod sha256;
 mod spill;
@@ -24,6 +30,7 @@ mod spill;
 mod zstd;
 
 use filter::{Filter, FilterMake, Streamed};
+use records::{RecordWork, Records};
 
 /// Size in bytes of the buffers for reading and writing bodies.
 pub(super) const BUFFER: usize = 64 * 1024;
@@ -39,6 +46,23 @@ pub(super) fn register(catalog: &mut Catalog) {
             "balancer",
             "Sends each book to the workers of a balancer and passes their answer on",
             asking,
+        )
+        .add_record_work(
+            "parse",
+            "Reads a body that is JSON, logfmt, a line of CSV or text with a pattern as fields",
+            parse::steps,
+        );
+    #[cfg(feature = "expressions")]
+    catalog
+        .add_record_work(
+            "filter",
+            "Passes books that meet a condition; the others are counted as filtered",
+            conditions::filter,
+        )
+        .add_record_work(
+            "map",
+            "Sets and removes fields and headers, or makes a new body, by expressions",
+            conditions::map,
         );
     #[cfg(feature = "gzip")]
     catalog
@@ -100,10 +124,19 @@ impl WorkFactory {
         factory.filters = filters;
         factory
     }
+
+    pub(super) fn from_records(works: Vec<std::sync::Arc<dyn RecordWork>>) -> Self {
+        let works: std::sync::Arc<[_]> = works.into();
+        let parts = works.clone();
+        let mut factory =
+            Self::new(move |_| Ok(Box::new(Records(parts.clone())) as Box<dyn Transform>));
+        factory.records = works;
+        factory
+    }
 }
 
 /// Combines works into one that applies them left to right. Adjacent filters share one pass over
-/// the body. With no works, books pass unchanged.
+/// the body, and adjacent works on records one parsing of it. With no works, books pass unchanged.
 pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
     let mut stages: Vec<WorkFactory> = Vec::with_capacity(parts.len());
     for part in parts {
@@ -111,6 +144,10 @@ pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
             Some(last) if !last.filters.is_empty() && !part.filters.is_empty() => {
                 let joined = last.filters.iter().chain(part.filters.iter()).cloned();
                 *last = WorkFactory::from_filters(joined.collect());
+            }
+            Some(last) if !last.records.is_empty() && !part.records.is_empty() => {
+                let joined = last.records.iter().chain(part.records.iter()).cloned();
+                *last = WorkFactory::from_records(joined.collect());
             }
             _ => stages.push(part),
         }
@@ -129,14 +166,21 @@ struct Chain(Vec<Guarded<Box<dyn Transform>>>);
 
 impl Transform for Chain {
     fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {
+        Ok(match self.work(book)? {
+            Product::Book(book) => Some(book),
+            Product::Dropped | Product::Filtered => None,
+        })
+    }
+
+    fn work(&mut self, book: Book) -> Result<Product, Failure> {
         let mut current = book;
         for stage in &mut self.0 {
-            match stage.apply(current)? {
-                Some(book) => current = book,
-                None => return Ok(None),
+            match stage.work(current)? {
+                Product::Book(book) => current = book,
+                ended => return Ok(ended),
             }
         }
-        Ok(Some(current))
+        Ok(Product::Book(current))
     }
 
     fn blocks(&self) -> bool {

@@ -14,6 +14,7 @@ mod code;
 mod plain;
 #[cfg(feature = "cli")]
 mod snippet;
+mod within;
 
 pub use code::Code;
 #[cfg(not(feature = "cli"))]

@@ -94,6 +94,7 @@ fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[Path
 /// The feature that adds a kind of this name, if it is not part of this build.
 fn left_out(kind: &str) -> Option<&'static str> {
     match kind {
+        "filter" | "map" if cfg!(not(feature = "expressions")) => Some("expressions"),
         "files" if cfg!(not(feature = "files")) => Some("files"),
         "gzip" | "gunzip" if cfg!(not(feature = "gzip")) => Some("gzip"),
         "http" if cfg!(not(feature = "http")) => Some("http"),
@@ -155,7 +156,11 @@ fn one<'a, T: ?Sized + 'static>(
             validator.report(mistake.at_key());
             return None;
         }
-        validator.report(rephrased(validator, path, kind, &error, &at));
+        #[cfg(feature = "expressions")]
+        let found = super::expressions::mistake(validator, path, kind, &options, &at);
+        #[cfg(not(feature = "expressions"))]
+        let found = None;
+        validator.report(found.unwrap_or_else(|| rephrased(validator, path, kind, &error, &at)));
         if !take_out(options.to_mut(), &at) {
             return None;
         }

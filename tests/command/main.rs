@@ -10,9 +10,10 @@ mod dead_stores;
 mod disk_full;
 mod documents;
 mod graph;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod jobs;
 #[cfg(feature = "http")]
 mod keys;
-#[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod many;
 #[cfg(feature = "http")]
 mod operations;

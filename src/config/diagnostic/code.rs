@@ -57,6 +57,9 @@ codes! {
     ExclusiveKeys "exclusive-keys",
     /// A value has the wrong type, such as a string instead of a number.
     WrongType "wrong-type",
+    /// An expression is not in the Common Expression Language (CEL), names what does not exist, or
+    /// has a loop in a loop.
+    Expression "invalid-expression",
     /// A value has the right type, but not the right form, such as a duration without a unit.
     InvalidValue "invalid-value",
     /// A number, a duration, a size or a total is too small or too large.
