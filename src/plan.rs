@@ -37,6 +37,7 @@ mod only;
 mod operations;
 mod resolve;
 mod servers;
+mod splits;
 #[cfg(test)]
 mod tests;
 mod unfold;

@@ -177,6 +177,9 @@ pub struct Ledger {
     /// Books among them that did not meet the condition of a work.
     #[serde(skip_serializing_if = "is_zero")]
     pub filtered: u64,
+    /// Books among the dropped that others, which count as offered, were put in place of.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub split: u64,
     /// Books on piles, in carts and at incinerators; after a stop, the unfinished ones.
     pub in_flight: u64,
     /// Books among them that are on durable piles: the next run goes on with them.
@@ -200,6 +203,7 @@ impl From<LedgerReport> for Ledger {
             dead,
             dropped,
             filtered,
+            split,
             in_flight,
             lost,
             duplicates,
@@ -213,6 +217,7 @@ impl From<LedgerReport> for Ledger {
             dead,
             dropped,
             filtered,
+            split,
             in_flight,
             kept: 0,
             lost,

@@ -55,7 +55,10 @@ fn the_shipped_kinds_are_there_in_order() {
     assert_eq!(catalog.source_names().collect::<Vec<_>>(), ["files", "generate", "lines"]);
     assert_eq!(
         catalog.work_names().collect::<Vec<_>>(),
-        ["balancer", "filter", "gunzip", "gzip", "map", "parse", "sha256", "unzstd", "zstd"]
+        [
+            "balancer", "filter", "gunzip", "gzip", "map", "parse", "sha256", "split", "unzstd",
+            "zstd"
+        ]
     );
     assert_eq!(
         catalog.burn_names().collect::<Vec<_>>(),

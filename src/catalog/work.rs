@@ -63,6 +63,11 @@ pub(super) fn register(catalog: &mut Catalog) {
             "map",
             "Sets and removes fields and headers, or makes a new body, by expressions",
             conditions::map,
+        )
+        .add_record_work(
+            "split",
+            "Puts the items of a list as books of their own in place of the book that has the list",
+            conditions::split,
         );
     #[cfg(feature = "gzip")]
     catalog
@@ -169,6 +174,7 @@ impl Transform for Chain {
         Ok(match self.work(book)? {
             Product::Book(book) => Some(book),
             Product::Dropped | Product::Filtered => None,
+            Product::Split(_) => return Err(Failure::permanent("only a crew splits books")),
         })
     }
 

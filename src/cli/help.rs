@@ -32,6 +32,7 @@ pub const LEDGER: &str = "The ledger: offered = burned + dead + dropped + unfini
   dead        dead letters: books that failed permanently, with reasons (see `gopherworks dead`)
   dropped     books that a work dropped on purpose
   filtered    (JSON) books among the dropped that did not meet the condition of a work
+  split       (JSON) books among the dropped that were split; their parts count as offered
   unfinished  (JSON: in_flight) books left on piles, in carts or at incinerators by a stopped run
   lost        difference in the sum above: always 0, otherwise a bug
   duplicates  books that ended twice: always 0, otherwise a bug

@@ -177,6 +177,7 @@ fn account(report: &Report, width: Option<usize>) -> String {
     );
     for (count, before, after) in [
         (ledger.filtered, "", "of the dropped did not meet a condition"),
+        (ledger.split, "", "of the dropped were split into others, which count as offered"),
         (ledger.recovered, "", "of earlier runs were on durable piles"),
         (ledger.kept, "kept ", "on durable piles; the next run goes on with them"),
         (ledger.given_back, "", "not begun went back to the source; another run reads them again"),

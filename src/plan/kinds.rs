@@ -94,7 +94,7 @@ fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[Path
 /// The feature that adds a kind of this name, if it is not part of this build.
 fn left_out(kind: &str) -> Option<&'static str> {
     match kind {
-        "filter" | "map" if cfg!(not(feature = "expressions")) => Some("expressions"),
+        "filter" | "map" | "split" if cfg!(not(feature = "expressions")) => Some("expressions"),
         "files" if cfg!(not(feature = "files")) => Some("files"),
         "gzip" | "gunzip" if cfg!(not(feature = "gzip")) => Some("gzip"),
         "http" if cfg!(not(feature = "http")) => Some("http"),

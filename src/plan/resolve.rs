@@ -10,7 +10,7 @@ use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
     CrewPlan, ExecutionPlan, IncineratorPlan, PilePlan, Plan, SourcePlan, Target, Validator,
-    bounds, limits, operations, unfold,
+    bounds, limits, operations, splits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::elements::{CrewConfig, KindConfig, LoadConfig, StepsConfig, TopologyConfig};
@@ -28,6 +28,7 @@ pub(crate) fn resolve(
     let mut validator = Validator { locate, found: Diagnostics::default() };
     bounds::check(&mut validator, config);
     limits::check(&mut validator, config);
+    splits::check(&mut validator, config);
     operations::check(&mut validator, config);
     let kinds = kinds::prepare(&mut validator, config, catalog);
     streams(&mut validator, config, &kinds);

@@ -140,8 +140,9 @@ impl Families {
         for (outcome, count) in [
             ("burned", ledger.burned),
             ("dead", ledger.dead),
-            ("dropped", ledger.dropped - ledger.filtered),
+            ("dropped", ledger.dropped - ledger.filtered - ledger.split),
             ("filtered", ledger.filtered),
+            ("split", ledger.split),
         ] {
             self.add(table::BOOKS, &own, &[outcome], Value::Counter(count));
         }

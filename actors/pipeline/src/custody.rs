@@ -73,6 +73,8 @@ pub enum Settled {
         buried: usize,
         /// Dropped on purpose by the crew's work.
         dropped: usize,
+        /// Ids and number of the books stored in place of some of the dropped ones.
+        children: Option<(ledger::Ids, u64)>,
         /// True if no book of the pile is ready or leased any more.
         last: bool,
     },
@@ -83,7 +85,7 @@ pub enum Settled {
 impl Settled {
     /// All `acked` books of the lease are acked.
     pub(crate) fn whole(acked: usize, last: bool) -> Self {
-        Settled::Done { acked, returned: 0, buried: 0, dropped: 0, last }
+        Settled::Done { acked, returned: 0, buried: 0, dropped: 0, children: None, last }
     }
 }
 

@@ -260,7 +260,7 @@ impl Gopher {
         };
         let mut tool = self.work.take()?;
         if !tool.blocks() {
-            let mut job = CartJob::new(cart, context, self.core.clone());
+            let mut job = CartJob::new(cart, &self.crew, self.core.clone());
             let crash = job.run(&mut tool);
             self.work = Some(tool);
             if let Some(text) = crash {
@@ -273,9 +273,9 @@ impl Gopher {
         self.busy = true;
         let began = context.clock.now();
         let done = context.pool.run({
-            let (context, gopher) = (context.clone(), self.core.clone());
+            let (crew, gopher) = (self.crew.clone(), self.core.clone());
             move || {
-                let mut job = CartJob::new(cart, context, gopher);
+                let mut job = CartJob::new(cart, &crew, gopher);
                 let crash = job.run(&mut tool);
                 (job.cart, tool, crash, job.condition)
             }

@@ -53,7 +53,7 @@ pub struct Record<'a> {
 /// Actions in a trace.
 #[derive(Debug, Clone, Copy)]
 pub enum Act<'a> {
-    /// A pile got books from its source.
+    /// A pile got new books: from its source, or by splitting others.
     Put {
         /// Ids of the books.
         books: &'a [BookId],

@@ -12,6 +12,10 @@ pub enum Product {
     Dropped,
     /// Nothing: the book does not meet a condition. Counted as dropped, and as `filtered`.
     Filtered,
+    /// New books in its place, without ids. Only on the way to a dump, with all piles in memory;
+    /// elsewhere the book fails permanently. The book counts as dropped, and as `split`; the new
+    /// ones count as offered.
+    Split(Vec<Book>),
 }
 
 /// Work on one book, done by the gopher that pushes it. Each gopher has its own instance, made by

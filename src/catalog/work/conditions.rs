@@ -1,18 +1,18 @@
-//! The works `filter` and `map`, by expressions.
+//! The works `filter`, `map` and `split`, by expressions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cel::objects::Value;
-use gopherworks_pipeline::book::header;
+use gopherworks_pipeline::book::{Book, header};
 use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::expression::{Expression, json};
 use super::records::json::Json;
-use super::records::{Record, RecordWork, failure};
-use crate::config::units::{Size, size};
+use super::records::{Kept, Record, RecordWork, failure};
+use crate::config::units::{Size, number, size};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,9 +32,10 @@ pub(super) fn filter(options: Arc<FilterOptions>) -> Arc<dyn RecordWork> {
 }
 
 impl RecordWork for FilterOptions {
-    fn work(&self, record: &mut Record) -> Result<bool, Failure> {
+    fn work(&self, record: &mut Record) -> Result<Kept, Failure> {
         match self.when.of(record, self.max_body)? {
-            Value::Bool(passes) => Ok(passes),
+            Value::Bool(true) => Ok(Kept::Yes),
+            Value::Bool(false) => Ok(Kept::No),
             _ => Err(failure(&record.book, format_args!("`when` is neither true nor false"))),
         }
     }
@@ -51,12 +52,14 @@ pub(super) struct MapOptions {
     /// body as it came. An optional without a value, such as `body.?user`, leaves the field as
     /// it is.
     #[serde(default)]
+    #[schemars(extend("default" = {}))]
     set: BTreeMap<String, Expression>,
     /// Fields to remove, written as in `set`; done before fields are set.
     #[serde(default)]
     remove: Vec<String>,
     /// Expressions for headers, by name, such as `name`, by which a `files` burn names its file.
     #[serde(default)]
+    #[schemars(extend("default" = {}))]
     headers: BTreeMap<String, Expression>,
     /// Maximum size of a body that the expressions read (default 1MiB). A larger one fails
     /// permanently.
@@ -80,7 +83,7 @@ pub(super) fn map(options: Arc<MapOptions>) -> Arc<dyn RecordWork> {
 }
 
 impl RecordWork for Map {
-    fn work(&self, record: &mut Record) -> Result<bool, Failure> {
+    fn work(&self, record: &mut Record) -> Result<Kept, Failure> {
         let MapOptions { to, set, headers, max_body, .. } = &*self.options;
         let value = |expression: &Expression, record: &mut Record| {
             let value = expression.of(record, *max_body)?;
@@ -119,6 +122,57 @@ impl RecordWork for Map {
         for (name, text) in named {
             record.book.headers.set(name.as_str(), text);
         }
-        Ok(true)
+        Ok(Kept::Yes)
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SplitOptions {
+    /// Expression for a list, such as `body.items`: each item is the body of a book of its own, a
+    /// string as it is, any other value as JSON. Any other value, or none, fails permanently.
+    by: Expression,
+    /// Maximum number of items (default 10,000). A longer list fails permanently.
+    #[serde(default = "number::<10_000>")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    most: u32,
+    /// Maximum size of a body that the expression reads (default 1MiB). A larger one fails
+    /// permanently.
+    #[serde(default = "size::<{ 1 << 20 }>")]
+    max_body: Size,
+}
+
+/// The split for `options`.
+pub(super) fn split(options: Arc<SplitOptions>) -> Arc<dyn RecordWork> {
+    options
+}
+
+impl RecordWork for SplitOptions {
+    fn work(&self, record: &mut Record) -> Result<Kept, Failure> {
+        let value = self.by.of(record, self.max_body)?;
+        let list = json(&value).map_err(|why| failure(&record.book, format_args!("{why}")))?;
+        let Some(Json::List(items)) = list else {
+            return Err(failure(&record.book, format_args!("`by` is not a list")));
+        };
+        if items.len() > self.most as usize {
+            let (count, most) = (items.len(), self.most);
+            return Err(failure(&record.book, format_args!("{count} items, more than {most}")));
+        }
+        let children = items.into_iter().zip(0u64..).map(|(item, at)| {
+            let body = match item {
+                Json::Text(text) => text.into_bytes(),
+                item => serde_json::to_vec(&item)
+                    .map_err(|error| failure(&record.book, format_args!("{error}")))?,
+            };
+            let mut child = Book::new(body);
+            child.headers = record.book.headers.clone();
+            // What identified the book would now identify all its parts.
+            if let Some(key) = record.book.headers.get(header::KEY) {
+                child.headers.set(header::KEY, [key, format!("/{at}").as_bytes()].concat());
+            }
+            child.headers.set("split.index", at.to_string());
+            Ok(child)
+        });
+        Ok(Kept::Split(children.collect::<Result<_, _>>()?))
     }
 }

@@ -145,7 +145,10 @@ fn syntax(text: &str, error: Option<&cel::ParseError>) -> ExpressionError {
     let at = start + rest.chars().take(columns).map(char::len_utf8).sum::<usize>();
     let at = at.min(text.len());
     let width = text[at..].chars().next().map_or(0, char::len_utf8);
-    let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg).to_owned();
+    let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
+    // The list of all that could follow is long.
+    let message = message.split(" expecting {").next().unwrap_or(message);
+    let message = message.replace("input '<EOF>'", "end of the expression");
     ExpressionError { message, at: at..at + width, known: Vec::new() }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use gopherworks_supervision::failure::Failure;
 use regex_lite::Regex;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::records::json::Json;
-use super::records::{Record, RecordWork, failure};
+use super::records::{Kept, Record, RecordWork, failure};
 use crate::config::units::{Size, size};
 
 /// Bytes of memory that a compiled pattern may take.
@@ -50,6 +50,7 @@ fn comma() -> char {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 enum Format {
     Json,
     Logfmt,
@@ -57,8 +58,9 @@ enum Format {
     Regex,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 enum Otherwise {
     /// It becomes a dead letter.
     #[default]
@@ -120,7 +122,7 @@ impl TryFrom<ParseFields> for ParseOptions {
 }
 
 impl RecordWork for ParseOptions {
-    fn work(&self, record: &mut Record) -> Result<bool, Failure> {
+    fn work(&self, record: &mut Record) -> Result<Kept, Failure> {
         let Self(fields) = self;
         let parsed = match fields.format {
             Format::Json => record.read(fields.max_body).map(|()| None),
@@ -134,11 +136,13 @@ impl RecordWork for ParseOptions {
         };
         match parsed {
             Ok(body) => {
-                body.map(|body| record.set(body));
-                Ok(true)
+                if let Some(body) = body {
+                    record.set(body);
+                }
+                Ok(Kept::Yes)
             }
             Err(failure) if failure.is_permanent() && fields.otherwise == Otherwise::Filter => {
-                Ok(false)
+                Ok(Kept::No)
             }
             Err(failure) => Err(failure),
         }
@@ -296,7 +300,10 @@ mod tests {
     #[test]
     fn logfmt_has_typed_values_in_order() {
         let line = r#"level=warn ms=12.5 ok code=-7 zip=007 msg="two \"words\" \u00e9" empty= "#;
-        let json = r#"{"level":"warn","ms":12.5,"ok":true,"code":-7,"zip":"007","msg":"two \"words\" é","empty":""}"#;
+        let json = concat!(
+            r#"{"level":"warn","ms":12.5,"ok":true,"code":-7,"zip":"007","#,
+            r#""msg":"two \"words\" é","empty":""}"#,
+        );
         assert_eq!(parse("format = 'logfmt'", line).unwrap(), json);
         for bad in [r#"=1"#, r#"a="b"#, r#"a="\x""#, r#"a=1 "b"=2"#] {
             assert!(parse("format = 'logfmt'", bad).is_err(), "{bad}");

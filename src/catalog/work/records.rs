@@ -18,11 +18,21 @@ use json::Json;
 
 /// A work on records. One instance serves all gophers of a crew.
 pub(in super::super) trait RecordWork: Send + Sync + 'static {
-    /// Works on the record; false filters it out.
+    /// Works on the record.
     ///
     /// # Errors
     /// As for [`Transform::apply`].
-    fn work(&self, record: &mut Record) -> Result<bool, Failure>;
+    fn work(&self, record: &mut Record) -> Result<Kept, Failure>;
+}
+
+/// What becomes of a record.
+pub(in super::super) enum Kept {
+    /// It goes on.
+    Yes,
+    /// It is filtered out.
+    No,
+    /// It is split into these books. Such a work is the last of its crew.
+    Split(Vec<Book>),
 }
 
 /// A book, and its body as far as it was read.
@@ -137,14 +147,17 @@ impl Transform for Records {
         Ok(match self.work(book)? {
             Product::Book(book) => Some(book),
             Product::Dropped | Product::Filtered => None,
+            Product::Split(_) => return Err(Failure::permanent("only a crew splits books")),
         })
     }
 
     fn work(&mut self, book: Book) -> Result<Product, Failure> {
         let mut record = Record::new(book);
         for work in self.0.iter() {
-            if !work.work(&mut record)? {
-                return Ok(Product::Filtered);
+            match work.work(&mut record)? {
+                Kept::Yes => {}
+                Kept::No => return Ok(Product::Filtered),
+                Kept::Split(children) => return Ok(Product::Split(children)),
             }
         }
         record.write(LARGEST)?;

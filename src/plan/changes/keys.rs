@@ -11,7 +11,7 @@ use super::{How, NodeConfig, SettingChange};
 use crate::config::element::Element;
 use crate::config::elements::{
     BalancerConfig, Capacity, CartsConfig, Exclusive, ExecutionConfig, KindConfig, ModelConfig,
-    OperationsConfig, PileStore, RequesterConfig, Span, StepsConfig, StoreConfig,
+    OperationsConfig, PileStore, RequesterConfig, RetryConfig, Span, StepsConfig, StoreConfig,
     SupervisionConfig, TopologyConfig,
 };
 use crate::config::units::Time;
@@ -167,12 +167,14 @@ pub(super) fn of(was: &NodeConfig, now: &NodeConfig) -> Vec<KeyChange> {
             keys.value::<Capacity>("capacity", &was.capacity, &now.capacity);
             keys.value::<Exclusive>("exclusive", &was.exclusive.into(), &now.exclusive.into());
             keys.value::<u32>("max_attempts", &was.max_attempts, &now.max_attempts);
+            keys.option::<RetryConfig>("retry", &was.retry, &now.retry);
             keys.option::<PileStore>("store", &was.store, &now.store);
         }
         (Node::Dump(was), Node::Dump(now)) => {
             keys.value::<Capacity>("capacity", &was.capacity, &now.capacity);
             keys.value::<Exclusive>("exclusive", &was.exclusive, &now.exclusive);
             keys.value::<u32>("max_attempts", &was.max_attempts, &now.max_attempts);
+            keys.option::<RetryConfig>("retry", &was.retry, &now.retry);
             keys.option::<PileStore>("store", &was.store, &now.store);
         }
         (Node::Incinerator(was), Node::Incinerator(now)) => {

@@ -174,6 +174,9 @@ fn every_default_is_what_the_loader_takes() {
             let empty = format!("balancers.front.{table} = {{}}");
             lay(&mut tree, self::table(&empty));
         }
+        if let ["piles" | "dumps", _, "retry", _] = keys[..] {
+            lay(&mut tree, self::table(&format!("{}.{}.retry = {{}}", keys[0], keys[1])));
+        }
         if keys[0] == "operations" {
             lay(&mut tree, self::table("operations = {}"));
         }

@@ -171,7 +171,10 @@ impl Cart {
     pub fn book(&self, index: usize) -> Option<&Book> {
         let body = self.body();
         let lease = body.lease.as_ref()?;
-        if matches!(lease.marked(index), LeaseVerdict::Drop(_) | LeaseVerdict::Refuse(_)) {
+        if matches!(
+            lease.marked(index),
+            LeaseVerdict::Drop(_) | LeaseVerdict::Split(_) | LeaseVerdict::Refuse(_)
+        ) {
             return None;
         }
         match &body.worked {
@@ -232,8 +235,14 @@ impl Cart {
 
     /// Number and bytes of the books that a dump would have to admit.
     pub(crate) fn load_size(&self) -> (usize, u64) {
+        let lease = self.body().lease.as_ref();
+        let children = (0..self.len()).filter_map(|index| match lease?.marked(index) {
+            LeaseVerdict::Split(children) => Some(children.0.iter()),
+            _ => None,
+        });
         (0..self.len())
             .filter_map(|index| self.book(index))
+            .chain(children.flatten())
             .fold((0, 0), |(books, bytes), book| (books + 1, bytes + book.size()))
     }
 }

@@ -144,7 +144,7 @@ impl Custody {
         }
         if !done.dropped.is_empty() {
             self.ended(pile, BookOutcome::Dropped, &done.dropped, None);
-            self.ledger.filtered(done.filtered);
+            self.ledger.drops(done.filtered, done.split);
         }
         if !done.recalled.is_empty() {
             self.ledger.recall(done.recalled.len() as u64);
@@ -157,6 +157,7 @@ impl Custody {
             returned: done.returned,
             buried: done.buried.len(),
             dropped: done.dropped.len(),
+            children: None,
             last,
         };
         (settled, done)

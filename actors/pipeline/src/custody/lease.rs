@@ -58,7 +58,21 @@ pub enum DropReason {
     Work,
     /// It does not meet a condition.
     Filtered,
+    /// Other books were stored in its place.
+    Split,
 }
+
+/// Books made of one book by splitting it, without ids.
+#[derive(Debug, Clone)]
+pub struct Children(pub Arc<[Book]>);
+
+impl PartialEq for Children {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Children {}
 
 /// Outcome of one leased book.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,6 +85,8 @@ pub enum LeaseVerdict {
     Ack,
     /// Dropped on purpose by the crew's work.
     Drop(DropReason),
+    /// Dropped once these books are stored downstream together with it; until then like `Return`.
+    Split(Children),
     /// Returns to its position without a charged attempt, to be burned alone: a burn of its whole
     /// cart panicked, and the failing book is not known.
     Apart,

@@ -24,6 +24,8 @@ pub struct LedgerReport {
     pub dropped: u64,
     /// Books among them that did not meet a condition.
     pub filtered: u64,
+    /// Books among the dropped that others, which count as offered, were stored in place of.
+    pub split: u64,
     /// Books on piles and dumps, in carts, and being burned.
     pub in_flight: u64,
     /// offered - burned - dead - dropped - in_flight.
@@ -53,6 +55,7 @@ pub struct Ledger {
     dead: AtomicU64,
     dropped: AtomicU64,
     filtered: AtomicU64,
+    split: AtomicU64,
     duplicates: AtomicU64,
     reburned: AtomicU64,
     /// Lower ids are of earlier runs.
@@ -236,10 +239,12 @@ impl Ledger {
         }
     }
 
-    /// Counts dropped books that did not meet a condition.
-    pub fn filtered(&self, count: u64) {
-        if count > 0 {
-            self.filtered.fetch_add(count, Relaxed);
+    /// Counts dropped books that did not meet a condition, or were split.
+    pub fn drops(&self, filtered: u64, split: u64) {
+        for (counter, count) in [(&self.filtered, filtered), (&self.split, split)] {
+            if count > 0 {
+                counter.fetch_add(count, Relaxed);
+            }
         }
     }
 
@@ -265,6 +270,7 @@ impl Ledger {
             dead,
             dropped,
             filtered: self.filtered.load(Relaxed),
+            split: self.split.load(Relaxed),
             in_flight,
             lost: offered as i64 - (burned + dead + dropped + in_flight) as i64,
             duplicates: self.duplicates.load(Relaxed),

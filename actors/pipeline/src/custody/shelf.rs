@@ -389,7 +389,13 @@ impl Shelf {
                 }
                 LeaseVerdict::Drop(reason) => {
                     done.filtered += u64::from(reason == DropReason::Filtered);
+                    done.split += u64::from(reason == DropReason::Split);
                     done.dropped.push(book);
+                }
+                // Nothing was stored in its place.
+                LeaseVerdict::Split(_) => {
+                    done.returned += 1;
+                    self.take_back(book, note, None);
                 }
                 LeaseVerdict::Return if self.recalling && note.is_untouched() => {
                     done.recalled.push(book);

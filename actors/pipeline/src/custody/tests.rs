@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::custody::lease::{Lease, LeaseVerdict};
+use crate::custody::lease::{Children, Lease, LeaseVerdict};
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::failure::Failure;
 
@@ -183,6 +183,40 @@ fn a_book_without_a_result_is_never_taken_for_passed() {
     assert!(store.pass_on(cart, worked, B, None).is_ok());
     assert_eq!((store.counts(A).ready, store.counts(B).ready), (2, 1));
     assert_eq!(drained(&store), (0, 3, 0, 0));
+}
+
+#[test]
+fn a_split_book_and_its_parts_change_places_at_once() {
+    let (store, _) = store(Some(2));
+    put(&store, 2);
+    let split = |lease: &mut Lease| {
+        let children = ["x", "y", "z"].map(Book::new);
+        lease.mark(0, LeaseVerdict::Split(Children(children.into())));
+    };
+    // A cart that is lost has stored no part.
+    let mut lost = lease(&store, A, 2).unwrap();
+    split(&mut lost);
+    drop(lost);
+    store.collect(A);
+    assert_eq!((store.counts(A).ready, store.counts(B).ready), (2, 0));
+    let mut cart = lease(&store, A, 2).unwrap();
+    split(&mut cart);
+    let second = cart.books()[1].clone();
+    let worked = Some(vec![None, Some(second)]);
+    // More than the bound, but there is no other book.
+    let settled = store.pass_on(cart, worked, B, None).unwrap();
+    let Settled::Done { acked: 1, dropped: 1, children: Some((ids, 3)), .. } = settled else {
+        panic!("{settled:?}");
+    };
+    let there = lease(&store, B, 4).unwrap();
+    let mut bodies: Vec<(u64, u64)> =
+        there.books().iter().map(|book| (book.id.0, book.size())).collect();
+    bodies.sort_unstable();
+    assert_eq!(bodies, [(2, 1), (3, 1), (4, 1), (5, 1)]);
+    assert_eq!(ids.first.0, 3);
+    let ledger = store.ledger();
+    assert_eq!((ledger.offered, ledger.dropped, ledger.split, ledger.in_flight), (5, 1, 1, 4));
+    assert!(ledger.balances());
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{GopherCore, Tool};
+use super::{CrewCore, Destination, GopherCore, Tool};
+use crate::book::Book;
 use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
-use crate::custody::lease::{DropReason, LeaseVerdict};
+use crate::custody::lease::{Children, DropReason, LeaseVerdict};
 use crate::transform::Product;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
@@ -18,11 +19,16 @@ pub(super) struct CartJob {
     pub(super) condition: Option<Failure>,
     context: Arc<PipelineContext>,
     gopher: Arc<GopherCore>,
+    /// True if books may be split: all piles are in memory, and the crew fills a dump.
+    splits: bool,
 }
 
 impl CartJob {
-    pub(super) fn new(cart: Cart, context: Arc<PipelineContext>, gopher: Arc<GopherCore>) -> Self {
-        Self { cart: Some(cart), condition: None, context, gopher }
+    pub(super) fn new(cart: Cart, crew: &CrewCore, gopher: Arc<GopherCore>) -> Self {
+        let context = crew.context.clone();
+        let in_memory = context.custody.backend().is_none();
+        let splits = in_memory && matches!(crew.to, Destination::Dump(_));
+        Self { cart: Some(cart), condition: None, context, gopher, splits }
     }
 
     /// Works on each book until a resource fails. Failures are marked on the book. Returns the
@@ -59,6 +65,9 @@ impl CartJob {
                 Ok(Ok(Product::Dropped)) => {
                     lease.mark(index, LeaseVerdict::Drop(DropReason::Work));
                 }
+                Ok(Ok(Product::Split(children))) => {
+                    lease.mark(index, split(self.splits, children));
+                }
                 Ok(Ok(Product::Filtered)) => {
                     lease.mark(index, LeaseVerdict::Drop(DropReason::Filtered));
                 }
@@ -88,4 +97,13 @@ impl CartJob {
         cart.body_mut().worked = Some(worked);
         None
     }
+}
+
+/// The verdict on a book that was split into `children`; `stored` if custody can store them.
+fn split(stored: bool, children: Vec<Book>) -> LeaseVerdict {
+    if !stored {
+        let why = "a book can only be split on the way to a dump, with all piles in memory";
+        return LeaseVerdict::Refuse(Failure::permanent(why));
+    }
+    LeaseVerdict::Split(Children(children.into()))
 }

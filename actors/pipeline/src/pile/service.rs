@@ -349,6 +349,10 @@ impl PileCore {
                 if let Some(books) = &ids {
                     let cart = cart.name();
                     self.context.record(&self.name, &Act::Pass { cart, books });
+                    if let Settled::Done { children: Some((ids, count)), .. } = settled {
+                        let books: Vec<_> = (0..count).map(|at| ids.at(at)).collect();
+                        self.context.record(&self.name, &Act::Put { books: &books });
+                    }
                 }
                 // The upstream pile has fewer leased books: it may be drained, or have books
                 // returned.

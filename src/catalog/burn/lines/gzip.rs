@@ -27,7 +27,7 @@ pub(super) fn whole(file: &File) -> io::Result<u64> {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A device that fails has to be reported; all else is said by the data.
+                // An error of the device is not a torn member.
                 Err(error) if error.raw_os_error().is_some() => return Err(error),
                 Err(_) => return Ok(good),
             }

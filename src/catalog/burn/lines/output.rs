@@ -53,8 +53,8 @@ pub(super) struct Regular {
 pub(super) enum Beginning {
     /// Truncate the file.
     Anew,
-    /// Terminate an incomplete last line, or cut off a torn member of a gzip file, which a crash may
-    /// have left.
+    /// Terminate an incomplete last line, or cut off a torn gzip member, which a crash may have
+    /// left.
     Append,
     Done,
 }

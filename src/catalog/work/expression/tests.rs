@@ -65,7 +65,7 @@ fn a_mistake_points_at_its_word() {
         ("size(body.a) > siz(body.b)", "siz", "there is no function `siz`"),
         ("body.a.startWith('x')", "startWith", "there is no function"),
         ("body.a.exists(x, y > 1)", "y", "there is no `y`"),
-        ("body.a >", "", "input"),
+        ("body.a >", "", "mismatched end of the expression"),
         ("body.a == 'é' && * true", "*", "input"),
         ("body.a.all(x, body.a.all(y, x == y))", "y", "a loop in a loop"),
         ("text.split('').all(x, text.split(x).all(z, true))", "z", "a loop in a loop"),
@@ -107,7 +107,10 @@ proptest! {
 
     /// What is read and written unchanged is the same JSON, with its fields in order.
     #[test]
-    fn json_survives(text in r#"\{("[a-c]":(-?[1-9][0-9]{0,18}|"[a-zé\\n]*"|\[true,null\]|\{"z":1,"y":0.5\}),){0,4}"d":1\}"#) {
+    fn json_survives(fields in proptest::collection::vec(
+        r#""[a-c]":(-?[1-9][0-9]{0,18}|"[a-zé\\n]*"|\[true,null\]|\{"z":1,"y":0.5\})"#, 0..5,
+    )) {
+        let text = format!("{{{}}}", fields.join(","));
         if let Ok(expected) = serde_json::from_str::<serde_json::Value>(&text) {
             let read: Json = serde_json::from_str(&text).unwrap();
             let written = serde_json::to_string(&read).unwrap();

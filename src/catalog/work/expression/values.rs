@@ -146,7 +146,7 @@ impl Indexer for JsonTable<'_> {
     where
         Self: 'w,
     {
-        self.value(key).map(|value| CowVal::Owned(value))
+        self.value(key).map(CowVal::Owned)
     }
 
     fn steal<'w>(self: Box<Self>, key: &dyn Val) -> Result<Box<dyn Val + 'w>, ExecutionError>

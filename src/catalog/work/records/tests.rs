@@ -19,6 +19,16 @@ fn through(parts: &[(&str, &str)], body: &str) -> String {
         }
         Ok(Product::Filtered) => "filtered".to_owned(),
         Ok(Product::Dropped) => "dropped".to_owned(),
+        Ok(Product::Split(children)) => {
+            let shown = children.iter().map(|child| {
+                let index = child.headers.get("split.index").expect("a number");
+                let name = child.headers.get(header::NAME).expect("the name");
+                let body = bytes_of(&child.body);
+                [&index[..], b":", &name[..], b":", &body[..]].concat()
+            });
+            let shown: Vec<_> = shown.collect();
+            String::from_utf8_lossy(&shown.join(&b" "[..])).into_owned()
+        }
         Err(failure) => {
             assert!(failure.is_permanent());
             failure.reason().to_owned()
@@ -93,4 +103,16 @@ fn a_body_without_the_format_fails_or_is_filtered() {
         let table: toml::Table = wrong.parse().unwrap();
         assert!(catalog.work("parse").unwrap().prepare(table).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_split_makes_a_book_of_each_item() {
+    let split = [("split", "by = 'body.items'\nmost = 3")];
+    assert_eq!(
+        through(&split, r#"{"items":["a",{"z":1,"b":2},3]}"#),
+        r#"0:in:a 1:in:{"b":2,"z":1} 2:in:3"#
+    );
+    assert_eq!(through(&split, r#"{"items":[]}"#), "");
+    assert!(through(&split, r#"{"items":[1,2,3,4]}"#).contains("4 items, more than 3"));
+    assert!(through(&split, r#"{"items":"a"}"#).contains("`by` is not a list"));
 }

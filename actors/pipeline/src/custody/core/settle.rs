@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::{Custody, lock};
 use crate::book::Book;
-use crate::custody::lease::{AckKind, Lease, LeaseVerdict, Unbound};
-use crate::custody::ledger::BookOutcome;
+use crate::custody::lease::{AckKind, DropReason, Lease, LeaseVerdict, Unbound};
+use crate::custody::ledger::{BookOutcome, Ids};
+use crate::custody::shelf::Shelf;
 use crate::custody::{HolderId, PileKey, RefusedLoad, Settled, Worked};
 use gopherworks_supervision::__private::planted::{self, Defect};
 
@@ -58,6 +59,7 @@ impl Custody {
         let Some(mut unbound) = lease.unbind(LeaseVerdict::Ack) else {
             return Ok(Settled::Stale);
         };
+        let children = self.children(&mut unbound, (from, to));
         // Marks are made for failures only: an unmarked book passes, if the work produced one.
         let count = unbound.batch.books.len();
         let there = |index: usize| match &worked {
@@ -79,7 +81,10 @@ impl Custody {
             (0..count).map(|index| *unbound.verdict(index) == LeaseVerdict::Ack).collect()
         });
         let now = self.now_if(!unbound.verdicts.is_empty());
-        let (settled, mut done) = self.carry_out(&mut source, unbound, now);
+        let (mut settled, mut done) = self.carry_out(&mut source, unbound, now);
+        if let Settled::Done { children: stored, .. } = &mut settled {
+            *stored = self.store_children(&mut target, children);
+        }
         let mut refused = Vec::new();
         let rest = match (worked, passed) {
             (Some(worked), Some(passed)) => {
@@ -226,6 +231,38 @@ impl Custody {
     }
 }
 
+impl Custody {
+    /// Takes the books made by splitting out of the verdicts; their parents are dropped with them.
+    /// Nothing is taken if a store would have to keep them.
+    fn children(&self, unbound: &mut Unbound, (from, to): (PileKey, PileKey)) -> Vec<Book> {
+        let mut children = Vec::new();
+        if self.pile(from).journal.is_some() || self.pile(to).journal.is_some() {
+            return children;
+        }
+        for verdict in &mut unbound.verdicts {
+            if let LeaseVerdict::Split(made) = verdict {
+                children.extend(made.0.iter().cloned());
+                *verdict = LeaseVerdict::Drop(DropReason::Split);
+            }
+        }
+        children
+    }
+
+    /// Numbers and stores books made by splitting; returns their ids and number.
+    fn store_children(&self, target: &mut Shelf, mut books: Vec<Book>) -> Option<(Ids, u64)> {
+        let count = books.len() as u64;
+        let first = (count > 0).then(|| self.ledger.number(count))?;
+        let ids = Ids { first, step: 1 };
+        for (book, at) in books.iter_mut().zip(0..) {
+            book.id = ids.at(at);
+        }
+        self.ledger.offer(count);
+        let bytes = books.iter().map(Book::size).sum();
+        target.put_all(books, bytes, Some(ids));
+        Some((ids, count))
+    }
+}
+
 /// Number and bytes of the books of a cartload that would pass.
 fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
     if worked.is_none() && lease.is_unmarked() {
@@ -234,6 +271,10 @@ fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
     let (mut books, mut bytes) = (0, 0);
     for (index, book) in lease.books().iter().enumerate() {
         match (worked, lease.marked(index)) {
+            (_, LeaseVerdict::Split(children)) => {
+                books += children.0.len();
+                bytes += children.0.iter().map(Book::size).sum::<u64>();
+            }
             (_, LeaseVerdict::Drop(_) | LeaseVerdict::Refuse(_)) => {}
             (Some(worked), _) => {
                 let size = worked.get(index).and_then(Option::as_ref).map(Book::size);

@@ -51,6 +51,8 @@ pub struct Settlement {
     pub dropped: Vec<Book>,
     /// Number of dropped books that did not meet a condition.
     pub filtered: u64,
+    /// Number of dropped books that others were stored in place of.
+    pub split: u64,
     /// New dead letters.
     pub buried: Vec<DeadLetter>,
     /// Failed attempts that were charged.

@@ -275,7 +275,7 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                     match verdict(*luck) {
                         LeaseVerdict::Ack | LeaseVerdict::Drop(_) => _ = over.insert(ids[at]),
                         LeaseVerdict::Refuse(_) => known.entry(ids[at]).or_default().1 += 1,
-                        LeaseVerdict::Return | LeaseVerdict::Apart => {}
+                        LeaseVerdict::Return | LeaseVerdict::Apart | LeaseVerdict::Split(_) => {}
                     }
                 }
                 prop_assert!(life.custody.settle(lease) != Settled::Stale);
