@@ -62,7 +62,7 @@ impl From<ApiError> for Fault {
             // The last: a stream was created meanwhile.
             10071 | 10164 | 10058 => Self::Raced,
             10201 => Self::Duplicate,
-            10014 | 10037 | 10057 | 10059 => Self::Missing,
+            10014 | 10037 | 10043 | 10057 | 10059 => Self::Missing,
             // 10077 passes on any error of the server's files.
             10077 if !error.description.contains("exceeded") => {
                 Self::Failed(StoreError::unavailable(text(), RETRY))
@@ -111,6 +111,8 @@ mod tests {
         assert!(matches!(fault_of(400, 10071, "wrong last sequence: 2"), Fault::Raced));
         assert!(matches!(fault_of(400, 10201, "duplicate message id"), Fault::Duplicate));
         assert!(matches!(fault_of(404, 10059, "stream not found"), Fault::Missing));
+        // The answer to the deletion of a message that another process has deleted.
+        assert!(matches!(fault_of(404, 10043, "sequence 7 not found"), Fault::Missing));
         let other = fault_of(400, 10052, "invalid");
         assert!(matches!(other, Fault::Failed(StoreError::Other(_))), "{other:?}");
     }
