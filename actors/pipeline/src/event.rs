@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::book::BookId;
+use crate::control::ControlAct;
 use gopherworks_supervision::clock::Time;
 
 /// An event of a running topology.
@@ -88,6 +89,15 @@ pub enum Event {
         /// Number of books.
         books: usize,
     },
+    /// An operator has changed a node.
+    Control {
+        /// Name of the node; of a killed one, of its actor.
+        node: String,
+        /// What was done.
+        act: ControlAct,
+        /// The operator, such as the address of a client.
+        by: String,
+    },
     /// The sources are closed; books and requests in flight are completed.
     Draining,
     /// The run is over and all books are accounted for; later events are only explanations.
@@ -109,7 +119,8 @@ impl Event {
             | Event::Closed { node, .. }
             | Event::Unavailable { node, .. }
             | Event::Available { node, .. }
-            | Event::SinkClosed { node, .. } => Some(node),
+            | Event::SinkClosed { node, .. }
+            | Event::Control { node, .. } => Some(node),
             Event::Dead { pile, .. } => Some(pile),
             Event::StoreDown { .. }
             | Event::StoreUp { .. }
@@ -136,6 +147,7 @@ impl Event {
             Event::StoreDown { .. } => "store_down",
             Event::StoreUp { .. } => "store_up",
             Event::LeasesLost { .. } => "leases_lost",
+            Event::Control { act, .. } => act.event(),
             Event::Draining => "draining",
             Event::Ended => "ended",
             Event::Escalated { .. } => "escalated",
@@ -156,6 +168,10 @@ impl Event {
                 format!("after {:.3} s", after.as_secs_f64())
             }
             Event::LeasesLost { books } => format!("{books} books"),
+            Event::Control { act: ControlAct::Scale(gophers), by, .. } => {
+                format!("to {gophers} gophers, by {by}")
+            }
+            Event::Control { by, .. } => format!("by {by}"),
             Event::Restarting { .. } | Event::Closed { .. } | Event::Draining | Event::Ended => {
                 String::new()
             }
@@ -183,6 +199,7 @@ impl fmt::Display for Event {
             Event::LeasesLost { books } => write!(f, "leases lost {books}"),
             Event::StoreUp { after } => write!(f, "store up {}", Time::ZERO + *after),
             Event::SinkClosed { reason, .. } => write!(f, "sink closed {reason:?}"),
+            Event::Control { act, by, .. } => write!(f, "control {act} {by:?}"),
             Event::Draining => f.write_str("draining"),
             Event::Ended => f.write_str("ended"),
             Event::Escalated { reason } => write!(f, "escalated {reason:?}"),

@@ -1,6 +1,7 @@
 //! The feeder actor, which reads a pile's source. Books it has read are stored outside of it, so
 //! its death loses none.
 
+mod hold;
 mod marks;
 mod outbox;
 mod owned;
@@ -114,6 +115,8 @@ pub struct FeederCore {
     /// start of the remaining actors.
     open: AtomicBool,
     ended: AtomicBool,
+    /// True while an operator pauses the source.
+    held: AtomicBool,
     /// True if a `More` is pending: copies that share the feeder would otherwise multiply requests.
     asked: AtomicBool,
     /// True if a pool thread reads the source.
@@ -228,6 +231,7 @@ impl FeederCore {
             claim: make.map(Claim::new),
             open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             reading: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -366,7 +370,7 @@ impl FeederCore {
             }
             hungry
         };
-        if !move_on() {
+        if !move_on() || self.is_held() {
             return;
         }
         if self.blocks || context.faults().is_some() {
@@ -420,7 +424,8 @@ impl Feeder {
         }
         // Books read in an earlier incarnation, which may not have reported them.
         self.core.ring();
-        if self.core.has_ended() || !self.core.is_open() || !self.core.wants_some() {
+        let rests = !self.core.is_open() || self.core.is_held();
+        if rests || self.core.has_ended() || !self.core.wants_some() {
             return;
         }
         if !self.core.blocks || self.context.clock.is_simulated() {

@@ -12,7 +12,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 
 use crate::book::Book;
 use crate::crew::cart::Cart;
-use crate::crew::queue::{Incarnation, NextStep};
+use crate::crew::queue::{Incarnation, NextStep, NextSteps};
 use crate::crew::steps::Step;
 use crate::crew::{Carrier, GopherCore};
 use crate::custody::HolderId;
@@ -121,6 +121,7 @@ impl Gopher {
             epoch,
             thread: threads::number(),
             born,
+            steps: NextSteps::of(duties),
             at_once,
             lends: unseen
                 && !crew.context.clock.is_simulated()

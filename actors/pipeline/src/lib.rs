@@ -6,6 +6,7 @@ mod asking;
 pub mod book;
 pub mod burn;
 mod context;
+mod control;
 mod crew;
 mod custody;
 mod event;
@@ -25,6 +26,7 @@ pub mod trace;
 pub mod transform;
 
 pub use context::{Halt, SinkClosed};
+pub use control::ControlAct;
 pub use crew::steps;
 pub use custody::ledger::{BookOutcome, LedgerReport};
 pub use custody::outcomes::Awaited;

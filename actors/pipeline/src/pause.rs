@@ -1,7 +1,7 @@
 //! The pause of a node whose sink is unavailable: when the sink is probed again, and what is
-//! logged.
+//! logged; and the pause that an operator orders.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,13 +32,20 @@ const QUIET: Duration = Duration::from_secs(10);
 /// change in simulated time.
 const SIMULATED_TRIES: u32 = 32;
 
+/// Bit of [`Pause::on`]: the sink is unavailable.
+const SINK: u8 = 1;
+
+/// Bit of [`Pause::on`]: an operator has paused the node.
+const HELD: u8 = 2;
+
 /// The pause of one node.
 #[derive(Debug)]
 pub(crate) struct Pause {
     /// Kind of the node in messages, such as `incinerator`.
     what: &'static str,
     name: String,
-    on: AtomicBool,
+    /// Written under the lock of `state`.
+    on: AtomicU8,
     /// Counts changes of the pause: outcomes of work begun in an earlier round are ignored.
     /// Written under the lock of `state`.
     round: AtomicU64,
@@ -72,7 +79,8 @@ pub(crate) enum PauseGate {
     Try(u64),
     /// Paused: the next probe is due at this time.
     Wait(Time),
-    /// Not before the probe in progress has ended, or never if the sink is closed.
+    /// Not before the probe in progress has ended or the operator resumes the node, or never if the
+    /// sink is closed.
     Shut,
 }
 
@@ -82,7 +90,7 @@ impl Pause {
         Self {
             what,
             name: name.to_owned(),
-            on: AtomicBool::new(false),
+            on: AtomicU8::new(0),
             round: AtomicU64::new(0),
             state: Mutex::default(),
             hurried: Notify::new(),
@@ -94,7 +102,32 @@ impl Pause {
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::Acquire)
+        self.on.load(Ordering::Acquire) != 0
+    }
+
+    fn is(&self, why: u8) -> bool {
+        self.on.load(Ordering::Acquire) & why != 0
+    }
+
+    /// True while an operator pauses the node.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is(HELD)
+    }
+
+    /// Begins or ends the pause by an operator; false if nothing changes. Work that was queued and
+    /// has not begun is not current afterwards.
+    pub(crate) fn hold(&self, held: bool) -> bool {
+        let mut state = self.lock();
+        if self.is_held() == held {
+            return false;
+        }
+        self.round.fetch_add(1, Ordering::AcqRel);
+        state.trying = None;
+        match held {
+            true => self.on.fetch_or(HELD, Ordering::AcqRel),
+            false => self.on.fetch_and(!HELD, Ordering::AcqRel),
+        };
+        true
     }
 
     /// The current round, to be kept with the work that is begun.
@@ -118,7 +151,7 @@ impl Pause {
         if !self.is_on() {
             return PauseGate::Try(self.round());
         }
-        if state.closed || (life.is_some() && state.trying == life) {
+        if self.is_held() || state.closed || (life.is_some() && state.trying == life) {
             return PauseGate::Shut;
         }
         if now < state.until {
@@ -157,9 +190,9 @@ impl Pause {
         }
     }
 
-    /// Why the node pauses, if it does.
+    /// Why the sink is unavailable, if it is.
     pub(crate) fn reason(&self) -> Option<String> {
-        self.is_on().then(|| self.lock().reason.clone())
+        self.is(SINK).then(|| self.lock().reason.clone())
     }
 
     /// Reports the outcome of work begun in `round`: success, or a `condition` of the sink that
@@ -179,7 +212,7 @@ impl Pause {
     }
 
     fn passed(&self, context: &PipelineContext, round: u64) -> bool {
-        if !self.is_on() {
+        if !self.is(SINK) {
             return false;
         }
         let (logged, since) = {
@@ -190,7 +223,7 @@ impl Pause {
             self.round.fetch_add(1, Ordering::AcqRel);
             state.tries = 0;
             state.trying = None;
-            self.on.store(false, Ordering::Release);
+            self.on.fetch_and(!SINK, Ordering::AcqRel);
             (state.logged, state.since)
         };
         if logged {
@@ -210,10 +243,10 @@ impl Pause {
     ) -> bool {
         let now = context.clock.now();
         let mut state = self.lock();
-        if state.closed || (self.is_on() && self.round() != round) {
+        if state.closed || (self.is(SINK) && self.round() != round) {
             return false;
         }
-        let first = !self.is_on();
+        let first = !self.is(SINK);
         self.round.fetch_add(1, Ordering::AcqRel);
         state.tries = state.tries.saturating_add(1);
         state.trying = None;
@@ -231,7 +264,7 @@ impl Pause {
             state.logged = !known;
             state.last = Some((now, state.reason.clone()));
         }
-        self.on.store(true, Ordering::Release);
+        self.on.fetch_or(SINK, Ordering::AcqRel);
         let (tell, closed) = (first && state.logged, state.closed);
         drop(state);
         if closed {

@@ -4,6 +4,7 @@
 //! gopher as a message; if all gophers that could take it are busy it waits here, and the first of
 //! them to become free takes the cart that has waited longest.
 
+mod control;
 mod dispatch;
 mod holders;
 mod next_step;
@@ -11,6 +12,8 @@ mod next_step;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
 
 use super::Carrier;
 use super::steps::Duties;
@@ -22,7 +25,7 @@ use gopherworks_supervision::clock::{Clock, Time};
 pub(crate) use dispatch::{Incarnation, InlineRun, NextCart};
 use holders::{CartHolders, coupled_to};
 pub use next_step::NextStep;
-use next_step::NextSteps;
+pub(crate) use next_step::NextSteps;
 
 /// A gopher's entry in its crew.
 #[derive(Debug, Clone)]
@@ -49,6 +52,17 @@ struct QueueState {
     /// Carts under way: neither waiting nor retired.
     out: usize,
     retired: usize,
+    members: Vec<CrewMember>,
+    /// By gopher: the steps that it does.
+    steps: Vec<NextSteps>,
+    /// Gophers with smaller indices get carts.
+    size: usize,
+    /// Gophers beyond `size` that have finished what they had in hand.
+    left: Vec<usize>,
+    /// Rung when a gopher is added to `left`.
+    leavers: Option<Arc<Notify>>,
+    /// An operator has paused the crew: no cart is sent for books.
+    held: bool,
 }
 
 /// The queue of one crew.
@@ -58,9 +72,6 @@ pub struct CrewQueue {
     name: String,
     want: Want,
     carts: usize,
-    members: Vec<CrewMember>,
-    /// By gopher: the steps that it does.
-    steps: Vec<NextSteps>,
     load_slots: Option<Arc<Slots>>,
     unload_slots: Option<Arc<Slots>>,
     /// Space at a dump is reserved before unloading begins, because unloading takes time.
@@ -68,6 +79,8 @@ pub struct CrewQueue {
     state: Mutex<QueueState>,
     /// Copy of `state.wanted`, to be read without the lock.
     wanted: AtomicU8,
+    /// Gophers with smaller indices may send carts for books.
+    takers: AtomicUsize,
     /// How many carts may be coupled now.
     coupling: AtomicUsize,
     holders: CartHolders,
@@ -101,6 +114,12 @@ impl CrewQueue {
             lives: vec![0; members.len()],
             out: 0,
             retired: 0,
+            steps: members.iter().map(|member| NextSteps::of(member.duties)).collect(),
+            size: members.len(),
+            left: Vec::new(),
+            leavers: None,
+            held: false,
+            members,
         };
         state.wanted.set(NextStep::Take, carts > 0);
         let bodies = (1..=carts as u32).map(|number| CartBody { number, ..CartBody::default() });
@@ -111,8 +130,7 @@ impl CrewQueue {
             name: name.into(),
             want,
             carts,
-            steps: members.iter().map(|member| NextSteps::of(member.duties)).collect(),
-            members,
+            takers: AtomicUsize::new(state.size),
             load_slots,
             unload_slots,
             timed_unload,
@@ -153,7 +171,7 @@ impl CrewQueue {
 
     /// Holder id of a gopher's incarnation `epoch`.
     pub(crate) fn holder_at(&self, gopher: usize, epoch: u64) -> HolderId {
-        HolderId::new(self.members[gopher].node, epoch)
+        HolderId::new(self.lock().members[gopher].node, epoch)
     }
 
     /// Sets the holder of a cart; ignored if another cart has replaced it.
@@ -163,7 +181,7 @@ impl CrewQueue {
 
     /// The steps that a gopher does.
     pub(crate) fn duties_of(&self, gopher: usize) -> Duties {
-        self.members[gopher].duties
+        self.lock().members[gopher].duties
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
@@ -185,16 +203,22 @@ impl CrewQueue {
         self.lock().retired == self.carts
     }
 
-    /// Queues a cart. Returns it if another has replaced it: the caller drops it without the lock.
+    /// Queues a cart. Returns what the caller drops without the lock: the cart, if another has
+    /// replaced it, or a load that is not begun because the crew is held.
     #[must_use]
     fn keep(
         &self,
         state: &mut QueueState,
-        body: Box<CartBody>,
-        step: NextStep,
+        mut body: Box<CartBody>,
+        mut step: NextStep,
     ) -> Option<Box<CartBody>> {
         if self.holders.is_stale(&body) {
             return Some(body);
+        }
+        let mut back = None;
+        if step == NextStep::Load && state.held {
+            step = NextStep::Take;
+            back = Some(control::unloaded(&mut body));
         }
         self.holders.set(&body, HolderId::NONE);
         state.out = state.out.saturating_sub(body.carts());
@@ -203,11 +227,11 @@ impl CrewQueue {
         // Nearly always the youngest; a cart that could not be sent regains its position.
         if queue.back().is_none_or(|last| last.due <= body.due) {
             queue.push_back(body);
-            return None;
+            return back;
         }
         let at = queue.iter().rposition(|other| other.due <= body.due);
         queue.insert(at.map_or(0, |at| at + 1), body);
-        None
+        back
     }
 
     /// Dequeues the cart that has waited longest among those that need one of `steps` and whose
@@ -289,7 +313,7 @@ impl CrewQueue {
             cart.leave_slot();
             (cart, step)
         });
-        let (picked, stale, assignment) = {
+        let (picked, stale, assignment, node) = {
             let mut stale = None;
             let mut state = self.lock();
             let changed = done.is_some() || run.is_some();
@@ -298,6 +322,7 @@ impl CrewQueue {
             }
             // False for an incarnation whose thread hung while a later one took its place.
             let replaced = state.lives[gopher] > epoch;
+            let leaves = gopher >= state.size;
             // After the run's end: the gopher may have borrowed itself, by a cart meant for an
             // earlier incarnation.
             if !replaced && !state.idle.is_empty() {
@@ -307,24 +332,25 @@ impl CrewQueue {
                 stale = self.keep(&mut state, cart.into_body(), step);
             }
             let picked = match here {
-                _ if replaced => None,
+                _ if replaced || leaves => None,
                 Some(here) => self.choose(&mut state, gopher, here),
                 None => {
-                    let picked = self.pick(&mut state, self.steps[gopher]);
+                    let steps = state.steps[gopher];
+                    let picked = self.pick(&mut state, steps);
                     picked.map(|(body, step)| (body, step, None))
                 }
             };
             // For other gophers.
             let assignment = changed.then(|| self.assign(&mut state)).flatten();
             if picked.is_none() && !replaced {
-                state.idle.push(gopher);
+                state.rest(gopher);
             }
-            (picked, stale, assignment)
+            (picked, stale, assignment, state.members[gopher].node)
         };
         drop(stale);
         let next = picked.map(|(body, step, run)| {
             let lent = run.as_ref().and_then(InlineRun::lent);
-            let holder = lent.map_or_else(|| self.holder_at(gopher, epoch), |lent| lent.holder);
+            let holder = lent.map_or_else(|| HolderId::new(node, epoch), |lent| lent.holder);
             let cart = self.cart(body, holder);
             NextCart { cart, step, run }
         });
@@ -342,13 +368,13 @@ impl CrewQueue {
         self.enqueue(cart.into_body(), step);
     }
 
-    /// True if a cart waits for a step that this gopher does. A snapshot, taken without the lock.
-    pub(crate) fn is_wanted(&self, gopher: usize) -> bool {
-        self.wanted.load(Ordering::Relaxed) & self.steps[gopher].0 != 0
+    /// True if a cart waits for one of these steps. A snapshot, taken without the lock.
+    pub(crate) fn is_wanted(&self, steps: NextSteps) -> bool {
+        self.wanted.load(Ordering::Relaxed) & steps.0 != 0
     }
 
     fn set_wanted(&self, state: &mut QueueState, step: NextStep, there: bool) {
-        state.wanted.set(step, there);
+        state.wanted.set(step, there && !(state.held && step == NextStep::Take));
         self.wanted.store(state.wanted.0, Ordering::Relaxed);
     }
 

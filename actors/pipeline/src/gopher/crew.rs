@@ -77,6 +77,21 @@ impl CrewCore {
         }
     }
 
+    /// Pauses the crew until [`CrewCore::resume`]: carts under way finish their trips, and no other
+    /// is sent for books. False if it is held already.
+    pub fn hold(&self) -> bool {
+        let begins = self.queue.hold();
+        if begins {
+            self.from.send_back(&self.queue);
+        }
+        begins
+    }
+
+    /// Ends the pause that [`CrewCore::hold`] began; false if there is none.
+    pub fn resume(&self) -> bool {
+        self.queue.resume()
+    }
+
     /// True if the books of a cart that waits for the end of a pause go back to their source: the
     /// cart is to be dropped.
     pub(crate) fn gives_back(&self, cart: &Cart) -> bool {

@@ -107,8 +107,8 @@ impl Gopher {
                 return;
             };
             let lent = run.as_ref().and_then(InlineRun::lent);
-            let Incarnation { at_once, core, .. } = lent.unwrap_or(&self.me);
-            let (at_once, whose) = (*at_once, core.index);
+            let Incarnation { at_once, steps, .. } = lent.unwrap_or(&self.me);
+            let (at_once, whose) = (*at_once, *steps);
             let put = match self.unseen && at_once[step as usize] {
                 true => self.run_inline(cart, step, lent, &mut left),
                 false => self.start_step(cart, step, ctx),
@@ -126,7 +126,7 @@ impl Gopher {
                     if at_once[step as usize]
                         && (step != NextStep::Take
                             || self.coupling < 2
-                            || !(queue.is_wanted(self.core.index) || queue.is_wanted(whose))) =>
+                            || !(queue.is_wanted(self.me.steps) || queue.is_wanted(whose))) =>
                 {
                     left = left.saturating_sub(CART * usize::from(step == NextStep::Take));
                     Some(NextCart { cart, step, run })
@@ -160,7 +160,7 @@ impl Gopher {
 
     /// True if a cart waits for this gopher while its own, empty, is about to start anew.
     fn is_passed_over(&self, step: NextStep) -> bool {
-        step == NextStep::Take && self.crew.queue.is_wanted(self.core.index)
+        step == NextStep::Take && self.crew.queue.is_wanted(self.me.steps)
     }
 
     /// Yields to other tasks on the arbiter, then continues.
@@ -237,8 +237,12 @@ impl Gopher {
     ) -> Option<(Cart, NextStep)> {
         match step {
             NextStep::Take => {
-                let holder = lent.unwrap_or(&self.me).holder;
-                let loaded = self.crew.from.take(cart, holder)?;
+                let Incarnation { core, holder, .. } = lent.unwrap_or(&self.me);
+                if !self.crew.queue.may_take(core.index) {
+                    cart.put(NextStep::Take);
+                    return None;
+                }
+                let loaded = self.crew.from.take(cart, *holder)?;
                 Some((loaded, NextStep::Load))
             }
             NextStep::Reserve => match &self.crew.to {

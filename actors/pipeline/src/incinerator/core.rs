@@ -234,6 +234,29 @@ impl IncineratorCore {
         Some((self.pause.reason()?, self.kept_waiting()))
     }
 
+    /// Pauses burning until [`IncineratorCore::resume`]: what burns is finished, and carts wait
+    /// with their books. False if it is held already.
+    pub fn hold(&self) -> bool {
+        self.pause.hold(true)
+    }
+
+    /// Ends the pause that [`IncineratorCore::hold`] began; false if there is none.
+    pub fn resume(&self) -> bool {
+        let ends = self.pause.hold(false);
+        if ends {
+            // The time of the pause is not caught up.
+            let now = self.context.clock.now();
+            lock(&self.waiting).iter_mut().for_each(|cart| cart.not_before(now));
+            self.ring();
+        }
+        ends
+    }
+
+    /// True while an operator pauses it.
+    pub fn is_held(&self) -> bool {
+        self.pause.is_held()
+    }
+
     /// Probes the sink immediately, if it pauses.
     pub fn hurry(&self) {
         if self.pause.is_on() {

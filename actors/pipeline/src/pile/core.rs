@@ -12,7 +12,7 @@ use super::{Look, Pile};
 use crate::book::Book;
 use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
-use crate::crew::queue::CrewQueue;
+use crate::crew::queue::{CrewQueue, NextStep};
 use crate::custody::outcomes::Awaited;
 use crate::custody::{PileCounts, PileFull, PileKey};
 use crate::feeder::{Fed, FeederCore};
@@ -245,6 +245,19 @@ impl PileCore {
         };
         let gate = self.gate();
         (carts(&gate.takers), carts(&gate.givers))
+    }
+
+    /// Sends carts of a crew that wait for books back to that crew, which an operator pauses.
+    pub(crate) fn send_back(&self, crew: &CrewQueue) {
+        let back: Vec<Cart> = {
+            let mut gate = self.gate();
+            let all = std::mem::take(&mut gate.takers);
+            let (back, kept) =
+                all.into_iter().partition::<Vec<_>, _>(|cart| std::ptr::eq(&**cart.queue(), crew));
+            gate.takers = kept.into();
+            back
+        };
+        back.into_iter().for_each(|cart| cart.put(NextStep::Take));
     }
 
     /// Its source, if it has one. The copies of a pile share one.

@@ -66,9 +66,7 @@ impl PileCore {
             Take(cart)
         });
         if let Err(unsent) = sent {
-            let cart = unsent.into_inner().0;
-            cart.hand_to(HolderId::NONE);
-            self.gate().takers.push_back(cart);
+            self.has_come_empty(unsent.into_inner().0);
             self.ring();
         }
     }
@@ -150,6 +148,11 @@ impl PileCore {
     }
 
     fn park_taker(&self, mut gate: MutexGuard<'_, PileGate>, cart: Cart) {
+        // Under the lock, by which `send_back` finds every other cart.
+        if cart.queue().is_held() {
+            drop(gate);
+            return cart.put(NextStep::Take);
+        }
         cart.hand_to(HolderId::NONE);
         gate.takers.push_back(cart);
     }

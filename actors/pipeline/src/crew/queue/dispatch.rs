@@ -26,6 +26,8 @@ pub(crate) struct Incarnation {
     pub(crate) thread: u64,
     /// Start of the incarnation: its first step begins no earlier.
     pub(crate) born: Time,
+    /// The steps that it does.
+    pub(crate) steps: NextSteps,
     /// By [`NextStep`]: it does this step, in no time.
     pub(crate) at_once: [bool; 6],
     /// True if its steps take no time and need no events, so that it can be lent.
@@ -51,7 +53,7 @@ type LentCart = (Box<CartBody>, NextStep, InlineRun);
 pub(super) struct Assignment {
     body: Box<CartBody>,
     step: NextStep,
-    gopher: usize,
+    to: CrewMember,
     /// True if there may be further matches.
     more: bool,
 }
@@ -93,9 +95,7 @@ impl QueueState {
         // A later incarnation reports by itself when it is idle, and may be lent now.
         if self.lives[gopher] == incarnation.epoch {
             self.lendable[gopher] = Some(incarnation);
-            if !self.idle.contains(&gopher) {
-                self.idle.push(gopher);
-            }
+            self.rest(gopher);
         }
     }
 }
@@ -127,7 +127,8 @@ impl CrewQueue {
             if state.wanted.and(among).is_empty() {
                 continue;
             }
-            if let Some((body, step)) = self.pick(state, self.steps[gopher].and(among)) {
+            let steps = state.steps[gopher];
+            if let Some((body, step)) = self.pick(state, steps.and(among)) {
                 return Some((body, step, None));
             }
             if let Some((body, step, run)) = self.lend(state, here, among) {
@@ -146,7 +147,8 @@ impl CrewQueue {
     ) -> Option<LentCart> {
         let wanted = state.wanted.and(among);
         let at = self.find_lendable(state, wanted, here)?;
-        let (body, step) = self.pick(state, self.steps[state.idle[at]].and(among))?;
+        let steps = state.steps[state.idle[at]];
+        let (body, step) = self.pick(state, steps.and(among))?;
         Some((body, step, state.start_run(at)?))
     }
 
@@ -185,24 +187,25 @@ impl CrewQueue {
         let lends = |gopher: usize| {
             // A dead gopher may still be in the list.
             (state.lendable[gopher].as_ref()).is_some_and(|incarnation| {
-                incarnation.thread == here && self.members[gopher].port.is_at(incarnation.epoch)
+                incarnation.thread == here && state.members[gopher].port.is_at(incarnation.epoch)
             })
         };
         let mut idle = state.idle.iter();
-        idle.position(|gopher| !wanted.and(self.steps[*gopher]).is_empty() && lends(*gopher))
+        idle.position(|gopher| !wanted.and(state.steps[*gopher]).is_empty() && lends(*gopher))
     }
 
     /// Matches an idle gopher with a waiting cart.
     pub(super) fn assign(self: &Arc<Self>, state: &mut QueueState) -> Option<Assignment> {
         for at in 0..state.idle.len() {
             let gopher = state.idle[at];
-            if state.wanted.and(self.steps[gopher]).is_empty() {
+            let steps = state.steps[gopher];
+            if state.wanted.and(steps).is_empty() {
                 continue;
             }
-            if let Some((body, step)) = self.pick(state, self.steps[gopher]) {
+            if let Some((body, step)) = self.pick(state, steps) {
                 state.idle.remove(at);
                 let more = !state.idle.is_empty() && !state.wanted.is_empty();
-                return Some(Assignment { body, step, gopher, more });
+                return Some(Assignment { body, step, to: state.members[gopher].clone(), more });
             }
         }
         None
@@ -211,9 +214,10 @@ impl CrewQueue {
     /// Sends a cart to an idle gopher, then further ones while there are matches.
     pub(super) fn send(self: &Arc<Self>, assignment: Assignment) {
         let mut next = Some(assignment);
-        while let Some(Assignment { body, step, gopher, more }) = next.take() {
-            let CrewMember { port, node, .. } = &self.members[gopher];
-            if let Err(cart) = port.carry(self.cart(body, HolderId::NONE), step, *node) {
+        while let Some(Assignment { body, step, to: CrewMember { port, node, .. }, more }) =
+            next.take()
+        {
+            if let Err(cart) = port.carry(self.cart(body, HolderId::NONE), step, node) {
                 // The gopher is gone; its next incarnation looks here when it starts.
                 let mut body = cart.into_body();
                 body.slot = None;

@@ -42,7 +42,7 @@ impl NextStep {
 
 /// A set of next steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct NextSteps(pub(super) u8);
+pub(crate) struct NextSteps(pub(super) u8);
 
 impl NextSteps {
     pub(super) const TAKE: Self = Self(1 << NextStep::Take as u8);
@@ -50,7 +50,7 @@ impl NextSteps {
     pub(super) const UNDER_WAY: Self = Self(0x3f & !Self::TAKE.0);
 
     /// The steps that `duties` include.
-    pub(super) fn of(duties: Duties) -> Self {
+    pub(crate) fn of(duties: Duties) -> Self {
         let steps = NextStep::ALL.into_iter().filter(|step| duties.has(step.duty()));
         NextSteps(steps.fold(0, |steps, step| steps | 1 << step as u8))
     }

@@ -117,6 +117,7 @@ impl TestCrew {
             epoch,
             thread,
             born: Time::ZERO,
+            steps: NextSteps::of(duties),
             at_once: NextStep::ALL.map(|step| duties.has(step.duty())),
             lends,
         });
