@@ -332,11 +332,8 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
 }
 
 /// The present time in UTC as in RFC 3339, in whole seconds.
-fn now() -> String {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "only real runs keep letters, so there is a date"
-    )]
+pub(crate) fn now() -> String {
+    #[expect(clippy::disallowed_methods, reason = "only real runs keep letters and dates of acts")]
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH);
     rfc3339(since.unwrap_or_default().as_secs())

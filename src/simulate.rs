@@ -122,7 +122,12 @@ pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<
 
 /// Fails the run with a diagnosis.
 fn stuck(running: &RunningTopology, how: Stuck) -> Done {
+    let paused: Vec<String> = running.paused().into_keys().collect();
     running.fail(match how {
+        Stuck::Idle if !paused.is_empty() => format!(
+            "no actor can proceed before {} is resumed, and nothing is left that would do so",
+            paused.join(", ")
+        ),
         Stuck::Idle => "deadlock: no actor can proceed, and books are left".to_owned(),
         Stuck::Busy => {
             "livelock: 1,000,000 reads of the clock in one instant, and no book burned".to_owned()

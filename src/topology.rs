@@ -3,6 +3,8 @@
 mod account;
 mod ages;
 mod balancers;
+mod control;
+mod crews;
 mod dead;
 mod end;
 mod faults;
@@ -39,10 +41,11 @@ use crate::catalog::{Catalog, RunId};
 use crate::plan::Plan;
 use crate::report::Report;
 
+pub use control::{AuditEntry, ControlError, Controlled};
 pub use dead::{DeadBook, DeadSink};
 pub use faults::Faulting;
-pub use gopherworks_pipeline::Event;
 pub use gopherworks_pipeline::OfferError;
+pub use gopherworks_pipeline::{ControlAct, Event};
 #[cfg(feature = "http")]
 pub(crate) use link::TopologyLink;
 pub use nodes::{LastFailure, NodeStatus, PileStatus};

@@ -1,6 +1,7 @@
 //! The report of a run: its ledger and a row for each node.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gopherworks_balancer::CallError;
@@ -8,6 +9,7 @@ use gopherworks_pipeline::__private::{Charges, NodeStats, Reasons, Then, Unanswe
 use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Clock;
 
+use super::crews::RunningCrew;
 use super::running::RunningTopology;
 use crate::plan::Plan;
 use crate::report::{Ledger, NodeReport, ReasonReport, Report, RunOutcome};
@@ -59,6 +61,8 @@ impl RunningTopology {
         let ledger = context.custody.ledger();
         let restarts = self.shared.supervisor.all_restarts();
         let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
+        let past = |crew: &RunningCrew| crew.past_restarts.load(Ordering::Relaxed);
+        let past: u64 = inner.crews.iter().map(past).sum();
         let nodes = self.rows(passed, &of);
         // Snapshots are frequent, and their makespan is not final.
         let judged = (outcome != RunOutcome::Running).then(|| inner.prediction());
@@ -87,7 +91,7 @@ impl RunningTopology {
                 true => ledger.burned as f64 / passed,
                 false => 0.0,
             },
-            restarts: restarts.values().sum(),
+            restarts: restarts.values().sum::<u64>() + past,
             ledger: Ledger { kept: inner.context.custody.kept_books() as u64, ..ledger.into() },
             account: (context.custody.store_account())
                 .or_else(|| inner.found.as_ref().and_then(|found| found.account))
@@ -130,9 +134,8 @@ impl RunningTopology {
             rows.push(row(&pile.name, kind, &pile.stats, share(pile.stats.busy()), restarts));
         }
         for crew in &inner.crews {
-            let gophers: Vec<NodeReport> = crew
-                .gophers
-                .iter()
+            let all = crew.all();
+            let gophers: Vec<NodeReport> = (all.iter().map(|gopher| &gopher.core))
                 .map(|gopher| {
                     let busy = share(gopher.stats.busy());
                     row(&gopher.name, "gopher", &gopher.stats, busy, restarts_of(&gopher.name))
@@ -141,7 +144,7 @@ impl RunningTopology {
             // Each cartload is loaded once, so the crew's figures are the sum of its loaders'
             // figures.
             let loaders =
-                crew.gophers.iter().zip(&gophers).filter(|(gopher, _)| gopher.counts == Step::Load);
+                all.iter().zip(&gophers).filter(|(gopher, _)| gopher.core.counts == Step::Load);
             let (books, carts) = loaders
                 .fold((0, 0), |(books, carts), (_, row)| (books + row.books, carts + row.carts));
             if crew.relay {
@@ -149,8 +152,13 @@ impl RunningTopology {
                 rows.extend(relay);
                 continue;
             }
-            let busy =
-                gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
+            let sum = || all.iter().map(|gopher| gopher.core.stats.busy().as_secs_f64()).sum();
+            let busy = match crew.was_scaled() {
+                true => share(Duration::from_secs_f64(crew.busy(sum()))),
+                false => {
+                    gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64
+                }
+            };
             rows.push(NodeReport {
                 name: crew.name.clone(),
                 kind: "crew",
@@ -158,7 +166,8 @@ impl RunningTopology {
                 carts,
                 busy,
                 idle: 1.0 - busy,
-                restarts: gophers.iter().map(|row| row.restarts).sum(),
+                restarts: gophers.iter().map(|row| row.restarts).sum::<u64>()
+                    + crew.past_restarts.load(Ordering::Relaxed),
                 waits: 0,
             });
             rows.extend(gophers);

@@ -97,8 +97,9 @@ impl RunningTopology {
         inner.stop_arbiters();
         inner.context.custody.unwatch();
         inner.context.tell(Event::Ended);
-        // Wakes the task that waits for deaths, so that it exits.
+        // Wakes the tasks that wait for these, so that they exit.
         inner.context.custody.deaths().notify_one();
+        inner.resized.notify_one();
         #[cfg(feature = "http")]
         self.end_operations().await;
         outcome
@@ -154,6 +155,7 @@ impl RunningTopology {
         inner.context.custody.close_store();
         inner.stop_arbiters();
         inner.context.custody.deaths().notify_one();
+        inner.resized.notify_one();
     }
 
     /// Returns every cart and book in flight; no actor is left to send them out again.

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use gopherworks_pipeline::__private::{
-    CrewCore, CrewMember, FeederCore, Gopher, GopherCore, HolderId, IncineratorCore, PileCore,
-    PipelineContext,
+    FeederCore, HolderId, IncineratorCore, PileCore, PipelineContext,
 };
+use gopherworks_supervision::Arbiters;
 use gopherworks_supervision::clock::{Stopwatch, Time};
-use gopherworks_supervision::{Arbiters, Port};
 use tokio::sync::{Notify, OnceCell};
 
 use super::balancers::Balancers;
+use super::control::Control;
+use super::crews::{NodeNumbers, RunningCrew};
 use super::dead::{DeadSink, RecentLetters};
 use super::look::Looks;
 use super::store::FoundStore;
@@ -20,16 +21,6 @@ use crate::catalog::RunId;
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::RunOutcome;
-
-/// A running crew.
-pub(super) struct RunningCrew {
-    pub(super) name: String,
-    pub(super) relay: bool,
-    pub(super) core: Arc<CrewCore>,
-    pub(super) gophers: Vec<Arc<GopherCore>>,
-    pub(super) members: Vec<CrewMember>,
-    pub(super) ports: Vec<Port<Gopher>>,
-}
 
 /// What a running topology consists of, apart from its actors.
 pub(super) struct Inner {
@@ -43,6 +34,10 @@ pub(super) struct Inner {
     pub(super) piles: Vec<Arc<PileCore>>,
     pub(super) incinerators: Vec<Arc<IncineratorCore>>,
     pub(super) crews: Vec<RunningCrew>,
+    /// Numbers of the nodes of gophers that are added.
+    pub(super) nodes: NodeNumbers,
+    /// Rung when the size of a crew changes, or a surplus gopher has nothing in hand.
+    pub(super) resized: Arc<Notify>,
     pub(super) balancers: Balancers,
     pub(super) arbiters: Option<Arbiters>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
@@ -65,6 +60,8 @@ pub(super) struct Inner {
     pub(super) started: Time,
     pub(super) stopwatch: Stopwatch,
     pub(super) plan: Arc<Plan>,
+    /// What operators have changed.
+    pub(super) control: Mutex<Control>,
     /// Samples of the states that no counter records.
     pub(super) looks: Mutex<Looks>,
     time_scale: f64,
@@ -77,7 +74,7 @@ impl Inner {
         (plan, time_scale): (&Arc<Plan>, f64),
         context: Arc<PipelineContext>,
         (feeders, piles): (Vec<Arc<FeederCore>>, Vec<Arc<PileCore>>),
-        (crews, incinerators): (Vec<RunningCrew>, Vec<Arc<IncineratorCore>>),
+        (crews, incinerators, nodes): (Vec<RunningCrew>, Vec<Arc<IncineratorCore>>, u32),
         (balancers, arbiters): (Balancers, Option<Arbiters>),
         (sink, found): (Option<Arc<dyn DeadSink>>, Option<FoundStore>),
         (books, run): (RunId, RunId),
@@ -91,6 +88,7 @@ impl Inner {
             started: context.clock.now(),
             stopwatch: Stopwatch::start(),
             plan: plan.clone(),
+            control: Mutex::default(),
             looks: Mutex::default(),
             time_scale,
             prediction: OnceLock::new(),
@@ -98,6 +96,8 @@ impl Inner {
             feeders,
             piles,
             incinerators,
+            resized: crews_ring(&crews),
+            nodes: NodeNumbers::after(nodes),
             crews,
             balancers,
             arbiters,
@@ -138,9 +138,8 @@ impl Inner {
     /// space, requests.
     pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
         self.balancers.give_up(node, epoch, guilty);
-        let gophers = self.crews.iter().flat_map(|crew| crew.gophers.iter().zip(&crew.members));
-        let gopher =
-            gophers.filter(|(gopher, _)| gopher.name == node).map(|(_, member)| member.node);
+        let gophers = self.crews.iter().flat_map(|crew| crew.all());
+        let gopher = gophers.filter(|gopher| gopher.core.name == node).map(|gopher| gopher.node);
         let fires =
             (self.incinerators.iter()).filter(|fire| fire.name == node).map(|fire| fire.node);
         let piles = (self.piles.iter()).filter(|pile| pile.name == node).map(|pile| pile.node);
@@ -159,6 +158,13 @@ impl Inner {
     pub(super) fn all_closed(&self) -> bool {
         self.piles.iter().all(|pile| pile.is_closed()) && self.balancers.are_done()
     }
+}
+
+/// What the crews ring when a surplus gopher has nothing in hand.
+fn crews_ring(crews: &[RunningCrew]) -> Arc<Notify> {
+    let resized = Arc::new(Notify::new());
+    crews.iter().for_each(|crew| crew.core.queue.tells(resized.clone()));
+    resized
 }
 
 impl Drop for Inner {

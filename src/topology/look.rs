@@ -9,7 +9,8 @@ use gopherworks_pipeline::__private::Destination;
 use gopherworks_supervision::clock::Time;
 
 use super::ages::Ages;
-use super::inner::{Inner, RunningCrew};
+use super::crews::RunningCrew;
+use super::inner::Inner;
 use super::running::RunningTopology;
 
 /// The samples so far.
@@ -20,9 +21,9 @@ pub(super) struct Looks {
     ages: Vec<Ages>,
     /// By crew: waiting times of its carts.
     waits: Vec<Waits>,
-    /// Books that had passed each node, in the order of [`RunningTopology::nodes`], at two times at
-    /// least a second apart.
-    passed: VecDeque<(Time, Vec<u64>)>,
+    /// Books that had passed each node, by name and in the order of [`RunningTopology::nodes`], at
+    /// two times at least a second apart.
+    passed: VecDeque<(Time, Vec<(String, u64)>)>,
 }
 
 /// Shortest time over which a rate is taken.
@@ -61,19 +62,23 @@ impl Looks {
 
     /// Books per second that pass each node, over the last one or two seconds, or since the last
     /// sample if that is older. `passed` is the totals until now.
-    pub(super) fn rates(&mut self, started: Time, passed: Vec<u64>) -> Vec<f64> {
+    pub(super) fn rates(&mut self, started: Time, passed: Vec<(String, u64)>) -> Vec<f64> {
         let now = self.last.unwrap_or(started);
-        let zero = vec![0; passed.len()];
-        let (since, before) = match self.passed.front() {
-            Some((since, before)) if before.len() == passed.len() => (*since, before),
-            _ => (started, &zero),
-        };
-        let seconds = (now - since).as_secs_f64();
-        let rate = |(now, before): (&u64, &u64)| match seconds > 0.0 {
-            true => now.saturating_sub(*before) as f64 / seconds,
-            false => 0.0,
-        };
-        let rates = passed.iter().zip(before).map(rate).collect();
+        let none = (started, Vec::new());
+        let (since, before) = self.passed.front().unwrap_or(&none);
+        let seconds = (now - *since).as_secs_f64();
+        let mut before = before.iter();
+        let rates = passed.iter().map(|(name, now)| {
+            // Gophers may have been added or removed in between; the order is the same.
+            let mut left = before.clone();
+            let known = left.find(|(known, _)| known == name);
+            if known.is_some() {
+                before = left;
+            }
+            let books = now.saturating_sub(known.map_or(0, |(_, books)| *books));
+            if seconds > 0.0 { books as f64 / seconds } else { 0.0 }
+        });
+        let rates = rates.collect();
         if self.passed.back().is_none_or(|(last, _)| now - *last >= RATE_OVER) {
             self.passed.push_back((now, passed));
             if self.passed.len() > 2 {

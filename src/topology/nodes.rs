@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use gopherworks_pipeline::__private::{NodeStats, PileCore};
 use gopherworks_pipeline::steps::Step;
@@ -21,12 +22,16 @@ pub struct NodeStatus {
     pub name: String,
     /// `pile`, `dump`, `crew`, `gopher`, `relay`, `incinerator`, `balancer` or `requester`.
     pub kind: &'static str,
-    /// `running`; `paused` while its sink is unavailable; `down` while its actor is being
+    /// `running`; `paused` while its sink is unavailable, or until an operator resumes it or, for a
+    /// pile, its source; `down` while its actor is being
     /// restarted; `closed` once no more books or requests can come.
     pub state: &'static str,
-    /// Why the node is paused.
+    /// Why the node is paused: what its sink says, or `by` and the address of an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// True if an operator has paused it, or the source of a pile.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Books that passed through, or requests answered.
     pub books: u64,
     /// Books per second over the last one or two seconds, or since the last sample if that is
@@ -38,6 +43,9 @@ pub struct NodeStatus {
     pub waits: u64,
     /// Number of restarts.
     pub restarts: u64,
+    /// Size of a crew: gophers that get carts. Surplus ones finish what they have in hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gophers: Option<usize>,
     /// Seconds spent in steps, works and burns; for a crew, the mean of its gophers.
     pub busy_s: f64,
     /// For a crew: seconds that its carts have waited for books, as a mean over its carts. Sampled.
@@ -83,6 +91,8 @@ pub struct PileStatus {
     pub capacity: Option<u64>,
     /// True if the books survive the process.
     pub durable: bool,
+    /// True if a source fills it.
+    pub source: bool,
     /// Carts that wait here for books.
     pub carts_for_books: usize,
     /// Carts that wait here for space.
@@ -115,12 +125,21 @@ struct Failed {
 struct Rows {
     restarts: BTreeMap<Arc<str>, u64>,
     failures: BTreeMap<String, Failed>,
+    /// By node: the operator that paused it.
+    held: BTreeMap<String, String>,
     rows: Vec<NodeStatus>,
 }
 
 impl Rows {
     fn restarts(&self, name: &str) -> u64 {
         self.restarts.get(name).copied().unwrap_or(0)
+    }
+
+    /// True if an operator has paused this node, and why it is paused, if it is: by the operator,
+    /// or by its sink.
+    fn why(&self, node: &str, sink: Option<(String, usize)>) -> (bool, Option<String>) {
+        let held = self.held.get(node).map(|by| format!("by {by}"));
+        (held.is_some(), held.or(sink.map(|(reason, _)| reason)))
     }
 
     /// Adds a row, completed with the figures of its name.
@@ -161,6 +180,7 @@ impl RunningTopology {
         let mut rows = Rows {
             restarts: self.shared.supervisor.all_restarts(),
             failures: self.failures(),
+            held: inner.paused(),
             rows: Vec::new(),
         };
         self.looked(|looks| {
@@ -168,9 +188,10 @@ impl RunningTopology {
             self.crews(looks, &mut rows);
         });
         for fire in &inner.incinerators {
-            let paused = fire.pauses().map(|(reason, _)| reason);
+            let (held, paused) = rows.why(&fire.name, fire.pauses());
             let state = state(&fire.port, fire.is_closed(), paused.is_some());
-            rows.add(NodeStatus { paused, ..row(&fire.name, "incinerator", state, &fire.stats) });
+            let row = row(&fire.name, "incinerator", state, &fire.stats);
+            rows.add(NodeStatus { paused, held, ..row });
         }
         let passed = (inner.context.clock.now() - inner.started).as_secs_f64();
         let restarts = rows.restarts.clone();
@@ -201,7 +222,7 @@ impl RunningTopology {
             });
         }
         let mut rows = rows.rows;
-        let passed = rows.iter().map(|row| row.books).collect();
+        let passed = rows.iter().map(|row| (row.name.clone(), row.books)).collect();
         let rates = self.looked(|looks| looks.rates(inner.started, passed));
         rows.iter_mut().zip(rates).for_each(|(row, per_s)| row.per_s = per_s);
         rows
@@ -213,10 +234,14 @@ impl RunningTopology {
             // A source that serves several copies is counted with the first.
             let feeder = pile.feeder().filter(|feeder| told.insert(feeder.name.clone()));
             let kind = if pile.dump { "dump" } else { "pile" };
-            let state = state(&pile.port, pile.is_closed(), false);
+            let source = pile.feeder().map(|feeder| feeder.name.as_str());
+            let (held, paused) = source.map_or((false, None), |source| rows.why(source, None));
+            let state = state(&pile.port, pile.is_closed(), held);
             rows.add(NodeStatus {
                 restarts: feeder.map_or(0, |feeder| rows.restarts(&feeder.name)),
                 pile: Some(self.pile_status(pile, looks, key)),
+                paused,
+                held,
                 ..row(&pile.name, kind, state, &pile.stats)
             });
         }
@@ -232,6 +257,7 @@ impl RunningTopology {
             oldest_s: looks.oldest(key).map(|age| age.as_secs_f64()),
             capacity: pile.capacity_books,
             durable: self.inner().context.custody.is_durable(pile.key),
+            source: pile.feeder().is_some(),
             carts_for_books: takers,
             carts_for_space: givers,
         }
@@ -239,21 +265,22 @@ impl RunningTopology {
 
     fn crews(&self, looks: &Looks, rows: &mut Rows) {
         for (key, crew) in self.inner().crews.iter().enumerate() {
-            let paused = crew.core.pauses().map(|(reason, _)| reason);
-            let is_closed = crew.core.queue.is_done();
+            let (held, paused) = rows.why(&crew.name, crew.core.pauses());
+            let is_closed = crew.core.queue.is_done() || held && crew.core.from.is_closed();
             let waits = looks.waits(key);
             let (idle, blocked) = (waits.idle.as_secs_f64(), waits.blocked.as_secs_f64());
             let waited = NodeStatus {
                 paused,
+                held,
                 idle_s: Some(idle),
                 blocked_s: Some(blocked),
                 ..NodeStatus::default()
             };
             let is_paused = waited.paused.is_some();
-            let gophers: Vec<NodeStatus> = (crew.gophers.iter().zip(&crew.ports))
-                .map(|(gopher, port)| {
-                    let state = state(port, is_closed, is_paused);
-                    row(&gopher.name, "gopher", state, &gopher.stats)
+            let gophers: Vec<NodeStatus> = (crew.present().iter())
+                .map(|gopher| {
+                    let state = state(&gopher.port, is_closed, is_paused);
+                    row(&gopher.core.name, "gopher", state, &gopher.core.stats)
                 })
                 .collect();
             if crew.relay {
@@ -261,6 +288,7 @@ impl RunningTopology {
                     rows.add(NodeStatus {
                         kind: "relay",
                         paused: waited.paused.clone(),
+                        held,
                         idle_s: waited.idle_s,
                         blocked_s: waited.blocked_s,
                         ..gopher
@@ -268,11 +296,15 @@ impl RunningTopology {
                 }
                 continue;
             }
-            // Each cartload is loaded once, so the crew's figures are the sum of its loaders'.
-            let loaders = crew.gophers.iter().zip(&gophers);
-            let loaders = loaders.filter(|(gopher, _)| gopher.counts == Step::Load);
-            let (books, carts) = loaders
-                .fold((0, 0), |(books, carts), (_, row)| (books + row.books, carts + row.carts));
+            // Each cartload is loaded once, so the crew's figures are the sum of its loaders', also
+            // of those that were removed.
+            let ever = crew.all();
+            let loaders = ever.iter().filter(|gopher| gopher.core.counts == Step::Load);
+            let (books, carts) =
+                loaders.map(|gopher| &gopher.core.stats).fold((0, 0), |(books, carts), stats| {
+                    (books + stats.books(), carts + stats.carts())
+                });
+            let busy = ever.iter().map(|gopher| gopher.core.stats.busy().as_secs_f64()).sum();
             let all = |state: &str| gophers.iter().all(|row| row.state == state);
             rows.add(NodeStatus {
                 name: crew.name.clone(),
@@ -283,9 +315,10 @@ impl RunningTopology {
                     .unwrap_or("running"),
                 books,
                 carts,
-                busy_s: gophers.iter().map(|row| row.busy_s).sum::<f64>()
-                    / gophers.len().max(1) as f64,
-                restarts: gophers.iter().map(|row| rows.restarts(&row.name)).sum(),
+                busy_s: crew.busy(busy),
+                restarts: gophers.iter().map(|row| rows.restarts(&row.name)).sum::<u64>()
+                    + crew.past_restarts.load(Ordering::Relaxed),
+                gophers: Some(crew.size()),
                 ..waited
             });
             gophers.into_iter().for_each(|gopher| rows.add(gopher));

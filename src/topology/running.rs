@@ -14,6 +14,7 @@ use gopherworks_pipeline::{Awaited, Event, OfferError, SinkClosed};
 use gopherworks_supervision::{SupervisionEvent, SupervisorHandle, SupervisorOutcome};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::crews;
 use super::dead::{self, DeadBook};
 use super::inner::Inner;
 use super::store::FoundStore;
@@ -66,6 +67,7 @@ impl Drop for Handle {
             self.inner.context.custody.unwatch();
             self.inner.context.custody.close_store();
             self.inner.context.custody.deaths().notify_one();
+            self.inner.resized.notify_one();
         }
     }
 }
@@ -120,6 +122,7 @@ impl RunningTopology {
                 let _ = context.pool.wait_for(move || dead::collect(&inner)).await;
             }
         });
+        actix_rt::spawn(crews::keep_sizes(Arc::downgrade(&inner), supervisor.clone()));
         let handle = Handle {
             inner,
             supervisor,
@@ -339,7 +342,7 @@ impl RunningTopology {
     pub fn close(&self) {
         let inner = self.inner();
         inner.context.tell(Event::Draining);
-        inner.context.drain();
+        inner.end_pauses(|| inner.context.drain());
         self.shared.supervisor.draining();
         inner.balancers.close();
         inner.close_sources();

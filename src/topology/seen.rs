@@ -94,10 +94,9 @@ impl RunningTopology {
         let piles = inner.piles.iter().map(|pile| (pile.node, &pile.name));
         let fires = inner.incinerators.iter().map(|fire| (fire.node, &fire.name));
         let gophers = inner.crews.iter().flat_map(|crew| {
-            let members = crew.members.iter().map(|member| member.node);
-            members.zip(crew.gophers.iter().map(|gopher| &gopher.name))
+            crew.all().into_iter().map(|gopher| (gopher.node, gopher.core.name.clone()))
         });
-        let found = piles.chain(fires).chain(gophers).find(|(number, _)| *number == node);
-        found.map(|(_, name)| name.clone())
+        let nodes = piles.chain(fires).map(|(number, name)| (number, name.clone()));
+        nodes.chain(gophers).find_map(|(number, name)| (number == node).then_some(name))
     }
 }

@@ -1,12 +1,12 @@
 //! Creates the actors of a plan.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use actix_rt::System;
 use gopherworks_pipeline::__private::{
     Bound, CrewCore, CrewMember, CrewQueue, Custody, Destination, Feeder, FeederCore, Gopher,
-    GopherCore, Incinerator, IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Opened, Pile,
-    PileCore, PileKey, PileParts, PipelineContext, Retry, Slots, Want,
+    Incinerator, IncineratorCore, Look, MakeBurn, MakeWork, Opened, Pile, PileCore, PileKey,
+    PileParts, PipelineContext, Retry, Slots, Want,
 };
 use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
@@ -21,8 +21,9 @@ use gopherworks_supervision::{
 use super::TopologyLink;
 use super::account;
 use super::balancers::PreparedBalancers;
+use super::crews::RunningCrew;
 use super::faults::Reach;
-use super::inner::{Inner, RunningCrew};
+use super::inner::Inner;
 use super::made::{Made, Sites};
 use super::owners;
 use super::placement::Places;
@@ -335,16 +336,12 @@ impl Build<'_> {
                 }
             };
             let ports: Vec<Port<Gopher>> = crew.gophers.iter().map(|_| Port::new()).collect();
-            let members: Vec<CrewMember> = crew
-                .gophers
-                .iter()
-                .zip(&ports)
-                .map(|(duties, port)| CrewMember {
-                    duties: *duties,
-                    port: Arc::new(port.clone()),
-                    node: node(),
-                })
-                .collect();
+            let members = crew.gophers.iter().zip(&ports).map(|(duties, port)| CrewMember {
+                duties: *duties,
+                port: Arc::new(port.clone()),
+                node: node(),
+            });
+            let members: Vec<CrewMember> = members.collect();
             let timed_unload = !steps.of(Step::Unload).is_zero() || unload_slots.is_some();
             let queue = CrewQueue::new(
                 self.clock.clone(),
@@ -364,34 +361,10 @@ impl Build<'_> {
                 (crew.ask.filter(|_| !self.options.dry)).map(|to| balancers.asking(to, &crew.name));
             let ends = (piles[crew.from].clone(), to);
             let core = CrewCore::new(queue, ends, steps, (work, ask), context.clone());
-            let core = Arc::new(core);
-            let gophers = crew
-                .gophers
-                .iter()
-                .enumerate()
-                .map(|(index, duties)| {
-                    let name = if crew.relay {
-                        crew.name.clone()
-                    } else {
-                        format!("{}/{}", crew.name, index + 1)
-                    };
-                    Arc::new(GopherCore {
-                        chance: Mutex::new(seed.stream(&name, "steps")),
-                        name,
-                        index,
-                        counts: duties.iter().next().unwrap_or(Step::Load),
-                        stats: NodeStats::default(),
-                    })
-                })
-                .collect();
-            crews.push(RunningCrew {
-                name: crew.name.clone(),
-                relay: crew.relay,
-                core,
-                gophers,
-                members,
-                ports,
-            });
+            let place = self.places.at(self.places.crews[crews.len()]);
+            let gophers = members.into_iter().zip(ports).collect();
+            let end = (place, plan.supervision.shutdown);
+            crews.push(RunningCrew::new(crew, Arc::new(core), gophers, end));
         }
         for (feeder, source) in feeders.iter().zip(&plan.sources) {
             let crews = plan.crews.iter().zip(&crews);
@@ -422,7 +395,7 @@ impl Build<'_> {
             (plan, self.options.time_scale.unwrap_or(1.0)),
             context,
             (feeders, piles),
-            (crews, incinerators),
+            (crews, incinerators, nodes),
             (balancers, self.places.arbiters),
             (self.options.dead.clone(), found),
             (self.sites.books(), self.sites.run.clone()),
@@ -460,16 +433,9 @@ impl Build<'_> {
                 Child::new(pile.name.clone(), &pile.port, move |_| Ok(Pile::new(core.clone())));
             add(child, self.places.at(*place));
         }
-        for (crew, place) in crews.iter().zip(&self.places.crews).rev() {
-            for (gopher, port) in crew.gophers.iter().zip(&crew.ports) {
-                let (shared, core) = (crew.core.clone(), gopher.clone());
-                let child = Child::new(gopher.name.clone(), port, move |birth| {
-                    Gopher::new(shared.clone(), core.clone(), birth.epoch)
-                        .map_err(|failure| failure.to_string())
-                });
-                add(child, self.places.at(*place));
-            }
-        }
+        children.extend(crews.iter().rev().flat_map(RunningCrew::children));
+        let mut add =
+            |child: Child, place: ChildThread| children.push(child.place(place).shutdown(within));
         for (feeder, source) in feeders.iter().zip(&self.plan.sources) {
             let place = source.piles.first().map_or(0, |pile| self.places.piles[*pile]);
             let (core, context) = (feeder.clone(), context.clone());

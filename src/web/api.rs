@@ -1,6 +1,7 @@
 //! The JSON API. `routes` declares what each route answers.
 
 mod books;
+mod control;
 mod document;
 mod nodes;
 mod stream;
@@ -13,6 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(super) use books::{BookPage, BookQuery, DeadPage, DeadQuery, books, dead};
+pub(super) use control::{
+    AuditPage, AuditQuery, MOST_BODY, Nothing, Size, audit, kill, pause, resume, scale,
+};
 pub(super) use document::document;
 pub use document::openapi;
 pub(super) use nodes::{

@@ -186,6 +186,9 @@ impl Families {
         ] {
             self.add(metric, &own, &[], Value::Counter(count));
         }
+        if let Some(gophers) = node.gophers {
+            self.add(table::NODE_GOPHERS, &own, &[], Value::Gauge(gophers as f64));
+        }
         self.add(table::NODE_BUSY, &own, &[], Value::Seconds(node.busy_s));
         for (metric, time) in
             [(table::NODE_IDLE, node.idle_s), (table::NODE_BLOCKED, node.blocked_s)]
@@ -194,7 +197,7 @@ impl Families {
                 self.add(metric, &own, &[], Value::Seconds(time));
             }
         }
-        if matches!(node.kind, "crew" | "relay" | "incinerator") {
+        if matches!(node.kind, "pile" | "crew" | "relay" | "incinerator") {
             self.add(table::NODE_PAUSED, &own, &[], Value::flag(node.paused.is_some()));
         }
     }

@@ -18,11 +18,11 @@ use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::api::{Refusal, Streams};
+use super::api::{MOST_BODY, Refusal, Streams};
 use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::page;
-use super::routes::{ROUTES, Route};
+use super::routes::{CHANGES, Change, ROUTES, Route};
 use super::shutdown::PATIENCE;
 use super::watched::Watched;
 use crate::topology::RunningTopology;
@@ -62,8 +62,19 @@ impl Access {
             let (scheme, token) = sent.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
         });
-        self.token.is_some() && token.map(digest) == self.token
+        self.token.zip(token).is_some_and(|(own, sent)| is_same(&own, &digest(sent)))
     }
+}
+
+/// Compares digests in a time that does not depend on where they differ.
+fn is_same(own: &[u8; 32], sent: &[u8; 32]) -> bool {
+    let differs = own.iter().zip(sent).fold(0, |differs, (own, sent)| differs | (own ^ sent));
+    std::hint::black_box(differs) == 0
+}
+
+fn too_long(error: actix_web::Error) -> Refusal {
+    let status = error.as_response_error().status_code();
+    Refusal::new(status, format!("{error}; a body is JSON of at most {MOST_BODY} bytes"))
 }
 
 fn digest(token: &str) -> [u8; 32] {
@@ -72,6 +83,8 @@ fn digest(token: &str) -> [u8; 32] {
 
 /// Marks the response of an event stream, which stays open.
 pub(crate) struct Streamed;
+
+const NO_TOKEN: &str = "send the token of `[operations]` as `Authorization: Bearer`";
 
 /// Default of [`Operations::sample`].
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -226,8 +239,8 @@ impl Operations {
         self
     }
 
-    /// Shows the bodies of books to requests that send this token as `Authorization: Bearer`.
-    /// Default: no request sees them.
+    /// Lets requests that send this token as `Authorization: Bearer` see the bodies of books, and
+    /// pause, resume, scale and kill nodes. Default: no request can.
     #[must_use]
     pub fn token(mut self, token: impl AsRef<str>) -> Self {
         self.access.token = Some(digest(token.as_ref()));
@@ -253,6 +266,30 @@ impl Operations {
     pub(crate) fn close(&self) {
         self.not_ready();
         self.streams.end();
+    }
+
+    /// Whether the request may change nodes, as the API names it: `allowed`, `token` if it lacks
+    /// the token, or `off` if there is none.
+    pub(super) fn control(&self, request: &HttpRequest) -> &'static str {
+        match (self.access.token, self.trusts(request)) {
+            (None, _) => "off",
+            (_, true) => "allowed",
+            (_, false) => "token",
+        }
+    }
+
+    /// The refusal of a change without the token.
+    fn no_control(&self, request: &HttpRequest) -> Option<Refusal> {
+        let (status, text) = match self.control(request) {
+            "allowed" => return None,
+            "off" => (
+                StatusCode::FORBIDDEN,
+                "this server is read-only; set `token` in `[operations]`, or \
+                 `web::Operations::token`",
+            ),
+            _ => (StatusCode::UNAUTHORIZED, NO_TOKEN),
+        };
+        Some(Refusal::new(status, text))
     }
 
     /// True if the request sends the token.
@@ -286,10 +323,7 @@ impl Operations {
         // Not the request's path: the name of a node may contain anything.
         let is_health = route.starts_with("/health/");
         let is_refused = self.access.is_closed && !is_health && !self.access.is_trusted(request);
-        is_refused.then(|| {
-            let text = "send the token of `[operations]` as `Authorization: Bearer`";
-            Refusal::new(StatusCode::UNAUTHORIZED, text).response()
-        })
+        is_refused.then(|| Refusal::new(StatusCode::UNAUTHORIZED, NO_TOKEN).response())
     }
 
     pub(super) fn not_ready(&self) {
@@ -298,10 +332,27 @@ impl Operations {
 
     /// The routes, for `.configure(...)` of an application or a scope: the page `/`, health,
     /// `/metrics`, `/snapshot`, and the API that `/api/openapi.json` describes. They answer GET and
-    /// HEAD, other methods get 405; hosts are checked as in [`Operations::hosts`].
+    /// HEAD, and those that change a node POST; other methods get 405. Hosts are checked as in
+    /// [`Operations::hosts`].
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {
+            // Before the routes of nodes, whose names could end with the name of an act.
+            for Change { path, make, .. } in CHANGES {
+                let of = of.clone();
+                let made = move |request: HttpRequest, body: Result<web::Bytes, _>| {
+                    let refused = of.foreign(&request);
+                    let refused = refused.or_else(|| Some(of.no_control(&request)?.response()));
+                    let answer = || match body.map_err(too_long) {
+                        Ok(body) => make(&of, &request, &body).unwrap_or_else(|no| no.response()),
+                        Err(refusal) => refusal.response(),
+                    };
+                    ready(protected(refused.unwrap_or_else(answer)))
+                };
+                let resource = web::resource(path.replace("{node}", "{node:.*}"));
+                let resource = resource.app_data(web::PayloadConfig::new(MOST_BODY));
+                config.service(resource.guard(guard::Post()).route(web::post().to(made)));
+            }
             for Route { path, show, .. } in ROUTES {
                 let readable = guard::Any(guard::Get()).or(guard::Head());
                 let of = of.clone();

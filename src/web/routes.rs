@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::Operations;
-use super::api::{self, BookQuery, DeadQuery, NodeQuery, Question};
+use super::api::{self, AuditQuery, BookQuery, DeadQuery, NodeQuery, Question};
 use super::watched::{BalancerState, Observation};
 
 /// A response, or a refusal.
@@ -30,6 +30,44 @@ pub(super) struct Route {
     pub(super) show: fn(&Operations, &HttpRequest) -> Answer,
 }
 
+/// A route that changes a node: POST, with the token.
+pub(super) struct Change {
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    /// The body of the request.
+    pub(super) body: SchemaOf,
+    pub(super) make: fn(&Operations, &HttpRequest, &[u8]) -> Answer,
+}
+
+pub(super) const CHANGES: &[Change] = &[
+    Change {
+        path: "/api/nodes/{node}/pause",
+        summary: "Pauses a crew, an incinerator or the source of a pile: what is in hand is \
+                  finished, and nothing new is begun until it is resumed or the run drains",
+        body: SchemaGenerator::subschema_for::<api::Nothing>,
+        make: api::pause,
+    },
+    Change {
+        path: "/api/nodes/{node}/resume",
+        summary: "Ends a pause",
+        body: SchemaGenerator::subschema_for::<api::Nothing>,
+        make: api::resume,
+    },
+    Change {
+        path: "/api/nodes/{node}/scale",
+        summary: "Gives a crew another number of gophers; surplus ones finish what they have in \
+                  hand",
+        body: SchemaGenerator::subschema_for::<api::Size>,
+        make: api::scale,
+    },
+    Change {
+        path: "/api/nodes/{node}/kill",
+        summary: "Kills the actor of a node, of a crew one of its gophers; it is restarted",
+        body: SchemaGenerator::subschema_for::<api::Nothing>,
+        make: api::kill,
+    },
+];
+
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,7 +80,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route { path: "/health/live", summary: "200 while the process answers", media: TEXT, ..PLAIN },
     Route {
         path: "/health/ready",
-        summary: "200 while everything runs and accepts work, otherwise 503; it never waits",
+        summary: "200 while everything runs and accepts work, otherwise 503; it never waits. Names \
+                  the nodes that operators have paused",
         media: TEXT,
         show: readiness,
         ..PLAIN
@@ -119,6 +158,14 @@ pub(super) const ROUTES: &[Route] = &[
         ..PLAIN
     },
     Route {
+        path: "/api/audit",
+        summary: "The last 256 acts of operators, the newest first: who ordered what, and when",
+        answer: Some(SchemaGenerator::subschema_for::<api::AuditPage>),
+        query: Some(SchemaGenerator::subschema_for::<AuditQuery>),
+        show: api::audit,
+        ..PLAIN
+    },
+    Route {
         path: "/api/stream",
         summary: "Server-sent events: `snapshot` at each sample, `event` for what happens, \
                   `dropped` with the number of events that a slow client has missed, `end`. A \
@@ -135,10 +182,15 @@ fn live(_: &Operations, _: &HttpRequest) -> Answer {
 }
 
 fn readiness(of: &Operations, _: &HttpRequest) -> Answer {
-    if of.is_ready() {
-        return Ok(HttpResponse::Ok().body("ready\n"));
+    let mut out = String::from(if of.is_ready() { "ready\n" } else { "not ready\n" });
+    for running in of.watched.iter().filter_map(|watched| watched.topology()) {
+        for (node, by) in running.paused() {
+            out.push_str(&format!("{node}: paused by {by}\n"));
+        }
     }
-    let mut out = String::from("not ready\n");
+    if of.is_ready() {
+        return Ok(HttpResponse::Ok().body(out));
+    }
     for watched in of.watched.iter().filter(|watched| !watched.is_ready()) {
         out.push_str(&format!("{}: not ready\n", watched.name()));
     }
@@ -163,15 +215,18 @@ fn metrics(of: &Operations, _: &HttpRequest) -> Answer {
 
 fn snapshot(of: &Operations, _: &HttpRequest) -> Answer {
     let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
+    let mut paused = Vec::new();
     for watched in of.watched.iter() {
         if let Some(running) = watched.topology() {
             topologies.push(json!(running.snapshot()));
+            paused.extend(running.paused().into_keys());
         } else if let Some(Observation::Balancer(state)) = watched.observe() {
             balancers.push(balancer(&state));
         }
     }
     Ok(HttpResponse::Ok().json(json!({
         "ready": of.is_ready(),
+        "paused": paused,
         "balancers": balancers,
         "topologies": topologies,
     })))

@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod api;
+mod control;
 mod page;
 mod security;
 mod stream;

@@ -1,5 +1,6 @@
 //! Whole topologies, embedded in a test: designs, faults, restarts and custody.
 
+mod control;
 mod designs;
 mod escalation;
 mod faults;

@@ -15,7 +15,7 @@ pub struct OperationsConfig {
     #[key(default)]
     pub public: bool,
     /// A secret of at least 16 characters, such as `"${env.OPS_TOKEN}"`: requests that send it as
-    /// `Authorization: Bearer` may see the bodies of books.
+    /// `Authorization: Bearer` may see the bodies of books, and change nodes.
     pub token: Option<Secret>,
     /// Hosts that a request may name besides the address that is listened on, such as
     /// ["ops.example"]; ["*"] allows any.

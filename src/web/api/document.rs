@@ -6,8 +6,9 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::super::Operations;
-use super::super::routes::{Answer, ROUTES, Route};
-use super::Refusal;
+use super::super::routes::{Answer, CHANGES, Change, ROUTES, Route, SchemaOf};
+use super::control::Done;
+use super::{Question, Refusal};
 
 pub(crate) fn document(_: &Operations, _: &HttpRequest) -> Answer {
     Ok(HttpResponse::Ok().json(openapi()))
@@ -26,11 +27,15 @@ pub fn openapi() -> Value {
     let paths: Map<String, Value> = (ROUTES.iter())
         .map(|route| (route.path.to_owned(), operation(route, &refusal, &mut generator)))
         .collect();
+    let changes: Vec<_> = (CHANGES.iter())
+        .map(|change| (change.path.to_owned(), posted(change, &refusal, &mut generator)))
+        .collect();
+    let paths: Map<String, Value> = paths.into_iter().chain(changes).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "gopherworks operations",
-            "description": "The state of a running topology, read-only.",
+            "description": "The state of a running topology, and what operators may change in it.",
             "version": env!("CARGO_PKG_VERSION"),
         },
         "paths": paths,
@@ -40,8 +45,8 @@ pub fn openapi() -> Value {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token of `[operations]`: required for bodies of books, \
-                        and on a public address for everything but health.",
+                    "description": "The token of `[operations]`: required for changes and \
+                        bodies of books, and on a public address for everything but health.",
                 },
             },
         },
@@ -49,14 +54,40 @@ pub fn openapi() -> Value {
     })
 }
 
-fn operation(route: &Route, refusal: &Schema, generator: &mut SchemaGenerator) -> Value {
-    let in_path = route.path.split('/').filter_map(|part| {
+fn posted(change: &Change, refusal: &Schema, generator: &mut SchemaGenerator) -> Value {
+    let question = in_query(Some(SchemaGenerator::subschema_for::<Question>), generator);
+    let parameters: Vec<Value> = in_path(change.path).chain(question).collect();
+    let (body, done) = ((change.body)(generator), generator.subschema_for::<Done>());
+    let refused = json!({ "application/json": { "schema": refusal } });
+    json!({
+        "post": {
+            "summary": change.summary,
+            "parameters": parameters,
+            "security": [{ "token": [] }],
+            "requestBody": { "content": { "application/json": { "schema": body } } },
+            "responses": {
+                "200": {
+                    "description": "OK",
+                    "content": { "application/json": { "schema": done } },
+                },
+                "default": { "description": "Refused", "content": refused },
+            },
+        },
+    })
+}
+
+fn in_path(path: &str) -> impl Iterator<Item = Value> {
+    path.split('/').filter_map(|part| {
         let name = part.strip_prefix('{')?.strip_suffix('}')?;
         Some(json!({
             "name": name, "in": "path", "required": true, "schema": { "type": "string" },
         }))
-    });
-    let parameters: Vec<Value> = in_path.chain(in_query(route, generator)).collect();
+    })
+}
+
+fn operation(route: &Route, refusal: &Schema, generator: &mut SchemaGenerator) -> Value {
+    let parameters: Vec<Value> =
+        in_path(route.path).chain(in_query(route.query, generator)).collect();
     let schema = route.answer.map_or(json!({}), |answer| json!(answer(generator)));
     let refused = json!({ "application/json": { "schema": refusal } });
     json!({
@@ -72,8 +103,8 @@ fn operation(route: &Route, refusal: &Schema, generator: &mut SchemaGenerator) -
 }
 
 /// The properties of the query's type, as parameters.
-fn in_query(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
-    let Some(query) = route.query else {
+fn in_query(query: Option<SchemaOf>, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let Some(query) = query else {
         return Vec::new();
     };
     let reference = json!(query(generator));

@@ -23,6 +23,20 @@ pub(crate) struct Drawing {
     outline: Outline,
     /// What the books of each pile survive.
     promises: Vec<PilePromise>,
+    /// The nodes that operators have paused; a source is named after its pile, such as
+    /// `manuals.source`.
+    paused: Vec<PausedNode>,
+    /// `allowed` if this request may change nodes; `token` if it would have to send the token;
+    /// `off` if there is none, so that all is read-only.
+    control: &'static str,
+}
+
+/// A node that an operator has paused.
+#[derive(Serialize, JsonSchema)]
+struct PausedNode {
+    node: String,
+    /// Address of the client that paused it.
+    by: String,
 }
 
 /// What the books of piles survive.
@@ -39,7 +53,13 @@ pub(crate) fn topology(of: &Operations, request: &HttpRequest) -> Answer {
     let durable = running.durable().map(|(piles, books)| PilePromise { piles, books });
     let others = PilePromise { piles: Vec::new(), books: PROMISES.to_string() };
     let promises = durable.into_iter().chain([others]).collect();
-    Ok(HttpResponse::Ok().json(Drawing { outline: running.picture().outline(), promises }))
+    let paused = running.paused().into_iter().map(|(node, by)| PausedNode { node, by });
+    Ok(HttpResponse::Ok().json(Drawing {
+        outline: running.picture().outline(),
+        promises,
+        paused: paused.collect(),
+        control: of.control(request),
+    }))
 }
 
 pub(crate) fn drawing(of: &Operations, request: &HttpRequest) -> Answer {

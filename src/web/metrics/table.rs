@@ -96,7 +96,9 @@ metrics! {
         "Time that the loaded carts of a crew waited for space or for the incinerator, in \
          proportion; sampled";
     NODE_PAUSED: Gauge "gopherworks_node_paused" ["node", "kind"]
-        "1 while its sink is unavailable";
+        "1 while its sink is unavailable, or an operator pauses it; of a pile, its source";
+    NODE_GOPHERS: Gauge "gopherworks_node_gophers" ["node", "kind"]
+        "Gophers of a crew that get carts";
     NODES_LEFT_OUT: Gauge "gopherworks_nodes_left_out" []
         "Gophers without metrics of their own, since there are more than 1,000; their crews have \
          them";

@@ -30,8 +30,10 @@ async fn no_output_contains_a_secret() {
     while running.nodes().iter().all(|node| node.paused.is_none() && node.failed == 0) {
         tokio::task::yield_now().await;
     }
-    let paths = openapi()["paths"].as_object().expect("paths").keys().cloned().collect::<Vec<_>>();
-    for path in paths.iter().filter(|path| *path != "/api/stream") {
+    let document = openapi();
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let read = paths.filter(|(_, said)| !said["get"].is_null()).map(|(path, _)| path);
+    for path in read.filter(|path| *path != "/api/stream") {
         for node in ["fire", "other", "haul", "inbox"] {
             let path = path.replace("{node}", node).replace("{pile}", "inbox");
             let said = get(address, &path).await;
