@@ -22,11 +22,12 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, media type and content of each file.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/assets/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
     ("/assets/page.css", CSS, include_str!("page/page.css")),
     ("/assets/page.js", JAVASCRIPT, include_str!("page/page.js")),
+    ("/assets/control.js", JAVASCRIPT, include_str!("page/control.js")),
     ("/assets/detail.js", JAVASCRIPT, include_str!("page/detail.js")),
     ("/assets/layout.js", JAVASCRIPT, include_str!("page/layout.js")),
     ("/assets/live.js", JAVASCRIPT, include_str!("page/live.js")),

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKS = """
 [operations]
 listen = "127.0.0.1:{port}"
+token = "{token}"
 [piles.inbox]
 source = {{ kind = "generate", books = 1000000000 }}
 max_attempts = 1
@@ -51,6 +52,7 @@ kind = "kill"
 target = "near/*"
 when = { every = "1s" }
 """
+TOKEN = "correct-horse-battery"
 FAILING = '["/bin/sh", "-c", "echo no such customer >&2; exit 7"]'
 
 
@@ -59,7 +61,7 @@ class Works:
 
     def __init__(self, binary, folder, port, command='["true"]', faults=""):
         self.file = Path(folder) / "works.toml"
-        self.file.write_text(WORKS.format(port=port, command=command, faults=faults))
+        self.file.write_text(WORKS.format(port=port, token=TOKEN, command=command, faults=faults))
         self.command = [binary, "run", str(self.file), "--dead", str(Path(folder) / "dead.jsonl"), *(["--faults"] if faults else [])]
         self.address = f"http://127.0.0.1:{port}/"
         self.start()
@@ -205,6 +207,51 @@ def sees_a_death(check, browser, works):
     check("its restarts are counted", restarts)
 
 
+def steers_the_works(check, browser, works):
+    page = opened(browser, works)
+    until(lambda: shows(page, "#state", "^ready$"))
+    rows = page.locator("#rows tr")
+    check("nothing is offered to change without the token", page.get_by_role("button", name="Pause near").count() == 0)
+    for token in ("another-secret-x", TOKEN):
+        page.get_by_role("button", name="Sign in to change nodes").click()
+        page.fill("#token", token)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        if token != TOKEN:
+            wrong, _ = until(lambda: shows(page, "#stale", "not that of"))
+            check("a wrong token is told", wrong)
+    offered, _ = until(lambda: page.get_by_role("button", name="Pause near").count() == 1)
+    check("the token offers what can be changed", offered)
+    page.get_by_role("button", name="Pause near").click()
+    paused, passed = until(lambda: rows.filter(has_text="near").filter(has_text="paused: by 127.0.0.1").count() == 1)
+    check("a paused crew says so in the table", paused, f"{passed:.1f} s")
+    check("and on the map", page.locator("#map .box.paused", has_text="near").locator(".kind").text_content().startswith("⏸"))
+    check("and among the events", until(lambda: shows(page, "#events li.paused", "near"))[0])
+    stops, passed = until(lambda: shows(page, "#map .box.paused", r"near.*paused"))
+    check("a paused crew stops", stops and until(lambda: rate_of(page, "near") == 0)[0], f"{passed:.1f} s")
+    page.get_by_role("button", name="Resume near").click()
+    check("it goes on when resumed", until(lambda: rate_of(page, "near") > 0)[0])
+    rows.get_by_role("button", name="Scale near").click()
+    page.get_by_label("Gophers", exact=True).fill("4")
+    page.get_by_role("button", name="Set", exact=True).click()
+    scaled, passed = until(lambda: re.search(r"gophers\s*4\b", page.locator("#detail-body .figures").inner_text()))
+    check("a crew gets another size", scaled, f"{passed:.1f} s")
+    page.locator("#detail").get_by_role("button", name="Scale near").click()
+    page.get_by_label("Gophers", exact=True).fill("0")
+    check("a size below 1 is not sent", page.evaluate("document.querySelector('#detail form').checkValidity()") is False)
+    page.keyboard.press("Escape")
+    kill = rows.get_by_role("button", name="Kill far")
+    kill.click()
+    check("a kill asks first", kill.inner_text() == "Really kill?")
+    kill.click()
+    check("a killed crew's gopher is among the events", until(lambda: shows(page, "#events li.exited", "far/1"))[0])
+    check("the console has no warnings", page.trouble == [], page.trouble)
+
+
+def rate_of(page, name):
+    """Books per second of a node in the table."""
+    return float(page.locator(f"#rows tr[data-name={name}] td[data-head='Books/s']").inner_text().replace(",", ""))
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("binary", nargs="?", default=str(ROOT / "target/debug/gopherworks"))
@@ -217,6 +264,7 @@ def main():
         for test, more in [
             (lambda works: sees_the_works(check, browser, works, given.pictures), {}),
             (lambda works: sees_what_fails(check, browser, works), {"command": FAILING}),
+            (lambda works: steers_the_works(check, browser, works), {}),
             (lambda works: sees_a_death(check, browser, works), {"faults": KILLS}),
         ]:
             works = Works(given.binary, folder, free_port(), **more)

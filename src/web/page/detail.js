@@ -7,9 +7,10 @@ import { bytes, count, make, rate, set, share, span, sparkline } from "./text.js
 const PAGE = 50;
 
 export class Detail {
-  constructor(dialog, api) {
+  constructor(dialog, api, control) {
     this.dialog = dialog;
     this.api = api;
+    this.control = control;
     this.name = null;
     this.body = dialog.querySelector("#detail-body");
     dialog.querySelector("#detail-close").addEventListener("click", () => dialog.close());
@@ -19,15 +20,32 @@ export class Detail {
   async open(name) {
     this.name = name;
     set(this.dialog.querySelector("h2"), name);
+    set(this.dialog.querySelector("#detail-said"), "");
+    this.acts = make("div", { class: "tools acts" });
+    this.size = make("input", { type: "number", min: 1, required: "" });
+    this.sizing = make("form", { class: "tools", hidden: "" }, make("label", {}, "Gophers ", this.size), make("button", {}, "Set"));
+    this.sizing.addEventListener("submit", (submitted) => {
+      submitted.preventDefault();
+      this.control.order(name, "scale", { gophers: Number(this.size.value) });
+      this.sizing.hidden = true;
+    });
     this.figures = make("dl", { class: "figures" });
     this.lines = make("div", { class: "lines" });
     this.reasons = make("div");
     this.books = make("div");
     this.events = make("ol", { class: "events", tabindex: 0 });
-    this.body.replaceChildren(this.figures, this.lines, this.reasons, this.books, make("h3", {}, "Events"), this.events);
+    this.body.replaceChildren(this.acts, this.sizing, this.figures, this.lines, this.reasons, this.books, make("h3", {}, "Events"), this.events);
     if (!this.dialog.open) this.dialog.showModal();
     if (this.tracks) this.update(this.tracks);
     await this.load();
+  }
+
+  /** Asks for the size of a crew. */
+  scale(name) {
+    if (this.name !== name) this.open(name);
+    this.size.value = this.tracks?.get(name)?.now.gophers ?? "";
+    this.sizing.hidden = false;
+    this.size.focus();
   }
 
   async load() {
@@ -50,10 +68,12 @@ export class Detail {
     const track = this.name === null ? null : tracks.get(this.name);
     if (!track) return;
     const { now } = track;
+    this.control.show(this.acts, now, () => this.scale(now.name));
     const rows = [
       ["kind", now.kind], ["state", now.paused ? `paused: ${now.paused}` : now.state],
       ["books", count(now.books)], ["books/s", rate(now.per_s)], ["carts", count(now.carts)],
       ["busy", share(track.busy)], ["blocked", share(track.blocked)], ["idle", share(track.idle)],
+      ["gophers", now.gophers === undefined ? "" : count(now.gophers)],
       ["failed", count(now.failed)], ["dead", count(now.dead)], ["restarts", count(now.restarts)],
     ];
     if (now.pile) {

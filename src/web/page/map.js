@@ -68,7 +68,7 @@ export class LiveMap {
     );
     group.firstChild.textContent = [item.name, item.kind, item.copies, ...item.notes].filter(Boolean).join("\n");
     group.addEventListener("click", () => this.chosen(item.name));
-    return { group, main, more, shares, item };
+    return { group, main, more, kind, shares, item };
   }
 
   /** Shows the present state. Boxes outside of the view are left as they are. */
@@ -92,7 +92,7 @@ export class LiveMap {
     return way.kind === "requests" ? (this.tracks.get(way.from)?.now.per_s ?? 0) : 0;
   }
 
-  fill({ group, main, more, shares, item }) {
+  fill({ group, main, more, kind, shares, item }) {
     const track = this.tracks.get(item.name);
     const node = track?.now;
     group.classList.toggle("bottleneck", item.name === this.bottleneck);
@@ -103,6 +103,7 @@ export class LiveMap {
     group.classList.toggle("paused", node.state === "paused");
     group.classList.toggle("down", node.state === "down");
     group.classList.toggle("closed", node.state === "closed");
+    set(kind, node.held ? `⏸ ${item.kind}` : item.kind);
     set(main, headline(node));
     set(more, detail(node));
     let left = 0;
@@ -246,7 +247,7 @@ function cut(text, most) {
 
 function headline(node) {
   if (node.state === "down") return "down: restarting";
-  if (node.state === "paused") return `paused: ${node.paused ?? "its sink is unavailable"}`.slice(0, 26);
+  if (node.state === "paused" && !node.pile) return `paused: ${node.paused ?? "its sink is unavailable"}`.slice(0, 26);
   if (node.pile) {
     const { ready, capacity, stored } = node.pile;
     return `${count(ready + stored)} ready${capacity ? ` of ${count(capacity)}` : ""}`;
@@ -259,6 +260,7 @@ function headline(node) {
 function detail(node) {
   const parts = [];
   if (node.pile) {
+    if (node.held) parts.push("source paused");
     if (node.pile.leased) parts.push(`${count(node.pile.leased)} leased`);
     if (node.pile.oldest_s !== null) parts.push(`oldest ${span(node.pile.oldest_s)}`);
   } else if (node.kind === "crew" || node.kind === "incinerator") parts.push(`${count(node.books)} books`);

@@ -1,8 +1,9 @@
-// The page of operations. It shows what the API answers, and changes nothing.
+// The page of operations. It shows what the API answers, and sends what the user orders.
 
 import { Api, Live, Refused } from "./live.js";
 import { LiveMap, findBottleneck } from "./map.js";
 import { Table } from "./table.js";
+import { Control } from "./control.js";
 import { Detail } from "./detail.js";
 import { count, make, rate, set, share, span } from "./text.js";
 
@@ -12,8 +13,11 @@ const EVENTS = 100;
 const by = (id) => document.getElementById(id);
 const api = new Api();
 const map = new LiveMap(by("map"), (name) => detail.open(name));
-const table = new Table(by("heads"), by("rows"), by("more"), (name) => detail.open(name));
-const detail = new Detail(by("detail"), api);
+const control = new Control(api, (text) => {
+  for (const place of ["said", "detail-said"]) set(by(place), text);
+});
+const detail = new Detail(by("detail"), api, control);
+const table = new Table(by("heads"), by("rows"), by("more"), control, (name) => detail.open(name), (name) => detail.scale(name));
 let missed = 0;
 let tracks = new Map();
 
@@ -47,6 +51,12 @@ async function describe() {
   const lines = drawing.promises.map(({ piles, books }) => (piles.length ? `${piles.join(", ")}: ${books}` : books));
   set(by("promises"), `${drawing.totals}. ${lines.join(". ")}.`);
   map.show(drawing);
+  control.allowed = drawing.control === "allowed";
+  by("unlock").hidden = drawing.control !== "token";
+  if (drawing.control === "token" && api.token !== null) {
+    api.signIn(null);
+    stale("This token is not that of [operations].");
+  }
 }
 
 function snapshot(now, all) {
@@ -185,6 +195,7 @@ by("dead-form").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
   attempt(letters);
 });
+by("unlock").addEventListener("click", () => signIn(new Refused(401, "")).then(() => attempt(describe)));
 by("filter").addEventListener("input", () => table.filter(by("filter").value));
 by("gophers").addEventListener("change", () => table.withGophers(by("gophers").checked));
 by("zoom-in").addEventListener("click", () => map.zoom(1.25));

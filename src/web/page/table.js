@@ -22,21 +22,24 @@ const COLUMNS = [
   { name: "Failed", of: (track) => track.now.failed },
   { name: "Dead", of: (track) => track.now.dead },
   { name: "Restarts", of: (track) => track.now.restarts },
+  { name: "Change", of: () => null, acts: true },
 ];
 
 export class Table {
-  constructor(heads, body, more, chosen) {
+  constructor(heads, body, more, control, chosen, scale) {
     this.body = body;
     this.more = more;
+    this.control = control;
     this.chosen = chosen;
+    this.scale = scale;
     this.rows = new Map();
     this.order = null;
     this.wanted = "";
     this.gophers = false;
     this.tracks = new Map();
     this.heads = COLUMNS.map((column, at) => {
-      const button = make("button", { type: "button", onclick: () => this.sort(at) }, column.name);
-      const head = make("th", { scope: "col", class: at > 2 ? "number" : null }, button);
+      const button = column.acts ? column.name : make("button", { type: "button", onclick: () => this.sort(at) }, column.name);
+      const head = make("th", { scope: "col", class: column.acts ? "acts" : at > 2 ? "number" : null }, button);
       heads.append(head);
       return head;
     });
@@ -65,6 +68,7 @@ export class Table {
 
   show(tracks) {
     this.tracks = tracks;
+    this.heads.at(-1).hidden = !this.control.allowed;
     let all = [...tracks.values()].filter(({ now }) => {
       if (now.kind === "gopher" && !this.gophers) return false;
       return !this.wanted || `${now.name} ${now.kind}`.toLowerCase().includes(this.wanted);
@@ -94,7 +98,7 @@ export class Table {
     if (!row) {
       row = make("tr", { "data-name": name });
       COLUMNS.forEach((column, at) => {
-        const cell = make(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : null, class: at > 2 ? "number" : null, "data-head": column.name });
+        const cell = make(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : null, class: column.acts ? "acts" : at > 2 ? "number" : null, "data-head": column.name });
         if (at === 0) cell.append(make("button", { type: "button", onclick: () => this.chosen(name) }, name));
         row.append(cell);
       });
@@ -103,7 +107,10 @@ export class Table {
     row.className = state;
     COLUMNS.forEach((column, at) => {
       const cell = row.children[at];
-      if (column.show === null) cell.replaceChildren(sparkline(track.samples, (sample) => sample.perS, `books per second of ${name}`));
+      if (column.acts) {
+        cell.hidden = !this.control.allowed;
+        this.control.show(cell, track.now, () => this.scale(name));
+      } else if (column.show === null) cell.replaceChildren(sparkline(track.samples, (sample) => sample.perS, `books per second of ${name}`));
       else if (at > 0) {
         const value = column.of(track);
         set(cell, column.show ? column.show(track) : typeof value === "number" ? count(value) : (value ?? ""));
