@@ -166,10 +166,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Marks held books as begun, before the work on them begins: if the process then dies, each
     /// is charged one attempt ([`Tries`]) when it is delivered again. Other books are not charged.
-    /// A later act or pass of the book removes the mark.
+    /// A shared engine may mark only those that an earlier holder had lost.
+    /// A later act that [ends the work](Act::ends_work) removes the mark; a pass does not, since
+    /// the work may have begun while the pass was on its way.
     ///
-    /// Called on the thread that does the work: takes microseconds and waits for no disk. Does
-    /// nothing by default, and where [`Promises::begun_marks`] is false.
+    /// Called on the thread that does the work. An exclusive engine waits for no disk. A shared one,
+    /// which is given only books that were delivered before, may wait for its server. Does nothing
+    /// by default, and where [`Promises::begun_marks`] is false.
     fn begin(&self, receipts: &[Receipt]) {
         let _ = receipts;
     }

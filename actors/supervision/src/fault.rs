@@ -165,6 +165,15 @@ pub enum Kind {
     /// The store answers before it has synced a change: a crash before the next sync loses the
     /// change.
     LostSync,
+    /// The process is killed in the middle of a commit, of which a part has been written.
+    TornWrite {
+        /// Time until the process is started again.
+        span: Duration,
+    },
+    /// The store delivers books again that the process still holds.
+    Redeliver,
+    /// The store ends the leases of all books that the process holds, before their time.
+    LostLease,
 }
 
 /// A span longer than any run (100 years), yet short enough to be added to a [`Time`].
@@ -189,6 +198,9 @@ impl Kind {
             Kind::Unavailable { .. } => "unavailable",
             Kind::UnknownOutcome { .. } => "unknown_outcome",
             Kind::LostSync => "lost_sync",
+            Kind::TornWrite { .. } => "torn_write",
+            Kind::Redeliver => "redeliver",
+            Kind::LostLease => "lost_lease",
         }
     }
 
@@ -266,7 +278,7 @@ pub struct Rule {
 impl Rule {
     /// True if it kills the process.
     pub fn kills_the_process(&self) -> bool {
-        matches!(self.what, What::Kind(Kind::Crash { .. }, _))
+        matches!(self.what, What::Kind(Kind::Crash { .. } | Kind::TornWrite { .. }, _))
     }
 }
 
@@ -308,4 +320,13 @@ pub enum FaultAction {
         /// True if the call takes effect first.
         stored: bool,
     },
+    /// Write a part of the commit, and let the process die.
+    Tear {
+        /// Time until it is started again.
+        span: Duration,
+    },
+    /// Deliver books again that are held.
+    Redeliver,
+    /// End all leases of the process.
+    LoseLeases,
 }

@@ -24,6 +24,12 @@ pub enum Defect {
     KeeperFencesNothing,
     /// The keeper does not repeat a commit whose outcome is not known.
     KeeperForgets,
+    /// The keeper does not remember the outcome of a book whose ack came after its lease was lost.
+    KeeperForgetsLost,
+    /// The keeper hands out a redelivered book that is in this process already.
+    KeeperTakesTwice,
+    /// The store keeps the part of a torn commit that was written.
+    StoreKeepsTorn,
 }
 
 #[cfg(feature = "planted")]

@@ -21,11 +21,12 @@ use super::{
     Receipt, Recovered, Reply, SourceState, StoreError, Survey, Want,
 };
 use crate::book::BookId;
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::fault::Point;
 pub use simulation::{STORE, Simulation};
 use state::State;
 
-/// Promises of a shared [`MemoryStore`]. Like the server that it simulates, it has no begun marks.
+/// Promises of a shared [`MemoryStore`].
 const SHARED: Promises = Promises {
     actor_death: true,
     kill: true,
@@ -37,11 +38,11 @@ const SHARED: Promises = Promises {
     ordered: true,
     delay: true,
     checkpoints: true,
-    begun_marks: false,
+    begun_marks: true,
     dedupe: Some(Duration::MAX),
 };
 
-const EXCLUSIVE: Promises = Promises { shared: false, begun_marks: true, ..SHARED };
+const EXCLUSIVE: Promises = Promises { shared: false, ..SHARED };
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -166,6 +167,11 @@ impl MemoryBackend {
         lock(&self.mine).faults.push_back(fault);
     }
 
+    /// Ends the leases of all books that this process holds, before their time.
+    pub fn lose_leases(&self) {
+        lock(&self.store.disk).state.lose_leases(self.process);
+    }
+
     /// The store, if this process has it open.
     fn opened(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {
         let is_open = {
@@ -193,6 +199,16 @@ impl MemoryBackend {
         point: Option<Point>,
         act: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_or_tear(point, act, |_, _| {}).await
+    }
+
+    /// Like `write`; `tear` makes a share of the change, after which the process is killed.
+    async fn write_or_tear<T>(
+        &self,
+        point: Option<Point>,
+        act: impl FnOnce(&mut State) -> Result<T, StoreError>,
+        tear: impl FnOnce(&mut State, f64),
+    ) -> Result<T, StoreError> {
         drop(self.opened()?);
         let fault = lock(&self.mine).faults.pop_front();
         if let Some(Fault::Before(error)) = fault {
@@ -215,9 +231,19 @@ impl MemoryBackend {
                     disk.synced = Some(Box::new(disk.state.clone()));
                 }
                 disk.state.full = simulation.is_full();
+                if call.loses_leases {
+                    disk.state.lose_leases(self.process);
+                }
+                disk.state.redelivers = call.redelivers;
                 act(&mut disk.state)
             }
-            false => Err(StoreError::Unknown("it was cut off".into())),
+            false => {
+                // A torn commit is recognised when the store is opened next, and undone.
+                if let Some(share) = call.torn.filter(|_| planted::has(Defect::StoreKeepsTorn)) {
+                    tear(&mut self.opened()?.state, share);
+                }
+                Err(StoreError::Unknown("it was cut off".into()))
+            }
         };
         simulation.end(call).await?;
         answer
@@ -332,7 +358,8 @@ impl Backend for MemoryBackend {
                 let arrivals = arrivals.collect();
                 Ok(Committed { arrivals, acts: state.settle(&commit.acts) })
             };
-            let done = self.write(Some(Point::Commit), play).await?;
+            let tear = |state: &mut State, share| state.tear(&commit, share, self.process);
+            let done = self.write_or_tear(Some(Point::Commit), play, tear).await?;
             if let Some(simulation) = &self.store.simulation {
                 simulation.trace(&commit, &done);
             }

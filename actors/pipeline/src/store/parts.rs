@@ -311,6 +311,14 @@ pub enum Act {
     },
 }
 
+impl Act {
+    /// True if it removes the mark of a begun book. A return without a delivery does not: it stores
+    /// the tries of a book that was passed on, and on which work may have begun since.
+    pub fn ends_work(&self) -> bool {
+        !matches!(self, Self::Return { tries, .. } if tries.deliveries == 0)
+    }
+}
+
 /// Changes that belong together.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {

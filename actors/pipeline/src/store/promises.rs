@@ -27,7 +27,8 @@ pub struct Promises {
     pub delay: bool,
     /// A source's position is stored in the transaction of its books.
     pub checkpoints: bool,
-    /// Books whose work had begun are charged an attempt if the process dies.
+    /// Books whose work had begun are charged an attempt if the process dies; in a shared store
+    /// from the second process on that dies with them.
     pub begun_marks: bool,
     /// The longest time for which keys of offered books are remembered; `None` if they are not.
     pub dedupe: Option<Duration>,

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use gopherworks_pipeline::store::{PileName, StoreError};
+use gopherworks_pipeline::store::{Act, Delivery, PileName, Receipt, StoreError, Tries};
 
 use crate::cart::MOST;
 
@@ -37,9 +38,15 @@ pub(crate) struct Core {
     pub me: i32,
     /// All ids below are reserved.
     pub reserved: AtomicI64,
+    /// Held books whose holder before did not settle them, with their tries.
+    again: Mutex<HashMap<Receipt, Tries>>,
     secret: RandomState,
     calls: AtomicU64,
 }
+
+/// Maximum number of books that are remembered as delivered again. Beyond it all are forgotten, and
+/// a crash charges them nothing.
+const MOST_AGAIN: usize = 64 * 1024;
 
 /// Puts the schema before the names of tables, which are marked by `@`.
 pub(crate) fn in_schema(schema: &str, sql: &str) -> String {
@@ -63,6 +70,7 @@ impl Core {
             piles: HashMap::new(),
             me: 0,
             reserved: AtomicI64::new(0),
+            again: Mutex::default(),
             secret: RandomState::new(),
             calls: AtomicU64::new(0),
         }
@@ -74,6 +82,34 @@ impl Core {
 
     pub fn pile(&self, name: &PileName) -> Result<&Pile, StoreError> {
         self.piles.get(name).ok_or(StoreError::Gone)
+    }
+
+    fn again(&self) -> MutexGuard<'_, HashMap<Receipt, Tries>> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers deliveries whose holder before did not settle them.
+    pub fn is_again<'a>(&self, books: impl Iterator<Item = &'a Delivery>) {
+        let mut again = self.again();
+        if again.len() >= MOST_AGAIN {
+            again.clear();
+        }
+        again.extend(books.map(|Delivery { receipt, tries, .. }| {
+            let deliveries = tries.deliveries.saturating_add(1);
+            (receipt.clone(), Tries { deliveries, ..*tries })
+        }));
+    }
+
+    /// One attempt more for those of these books that are delivered again.
+    pub fn charges(&self, receipts: &[Receipt]) -> Vec<(Receipt, Act)> {
+        let mut again = self.again();
+        let charge = |receipt: &Receipt| {
+            let tries = again.get_mut(receipt)?;
+            (tries.attempts, tries.begun) = (tries.attempts.saturating_add(1), true);
+            let (delay, tries) = (Duration::ZERO, *tries);
+            Some((receipt.clone(), Act::Return { delay, tries, hold: true }))
+        };
+        receipts.iter().filter_map(charge).collect()
     }
 
     /// A token that no other lease has. Free rows have 0.

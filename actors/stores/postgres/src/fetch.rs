@@ -40,10 +40,10 @@ type Placed = ((i64, u8), Delivery);
 /// taken as a whole; a group that does not fit keeps those after it from being taken. Without any,
 /// answers one row that says how many there were.
 const TAKE: &str = "with free as materialized (
-        select at, bit_count(live::bit(64)) as n, bytes from @cart
+        select at, bit_count(live::bit(64)) as n, bytes, until > '-infinity' as lost from @cart
         where pile = $1 and until <= now() and due <= now()
         order by at limit $2 for update skip locked),
-    summed as (select at, sum(n) over w as books, sum(bytes) over w as bytes,
+    summed as (select at, lost, sum(n) over w as books, sum(bytes) over w as bytes,
         at >> 6 = max(at >> 6) over () and at >> 6 > min(at >> 6) over ()
             and count(*) over () >= $2 as cut
         from free window w as (order by at >> 6)),
@@ -51,7 +51,7 @@ const TAKE: &str = "with free as materialized (
             holder = $5, deliveries = deliveries + 1
         from summed s where c.pile = $1 and c.at = s.at and s.books <= $6
             and ($7::bigint is null or s.bytes <= $7) and not s.cut
-        returning c.at, c.live, c.attempts, c.deliveries - 1, c.marks, c.books)
+        returning c.at, c.live, c.attempts, c.deliveries - 1, c.marks, c.books, s.lost)
     select * from (select count(*) as rows from free) f left join taken on true";
 
 impl Core {
@@ -93,7 +93,9 @@ impl Core {
                 let free = free(row, 1)?;
                 let key = Key { pile: pile.id, at: free.at, token };
                 let of = free.records.len() as u8;
-                placed.extend(deliveries(pile, key, of, free.records, free.tries));
+                let books: Vec<_> = deliveries(pile, key, of, free.records, free.tries).collect();
+                self.note_lost(row.try_get(7).map_err(damaged)?, &books);
+                placed.extend(books);
             }
         }
         let there: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(damaged)?;
@@ -106,18 +108,28 @@ impl Core {
         Ok(placed.into_iter().map(|(_, delivery)| delivery).collect())
     }
 
+    /// Notes books of a row whose lease had run out, rather than been given back.
+    fn note_lost(&self, lost: bool, books: &[Placed]) {
+        if lost {
+            self.is_again(books.iter().map(|(_, delivery)| delivery));
+        }
+    }
+
     /// Takes the first books of a group that does not fit as a whole. Rows that are taken in part
     /// keep the rest.
     async fn split(&self, pile: &Pile, want: Want, token: i64) -> Result<Vec<Placed>, Failed> {
         let tx = self.connect().await?;
         tx.begin().await?;
-        let sql = "select c.at, c.live, c.attempts, c.deliveries, c.marks, c.books
+        let sql = "select c.at, c.live, c.attempts, c.deliveries, c.marks, c.books,
+                c.until > '-infinity'
             from (select at >> 6 << 6 as at from @cart
                 where pile = $1 and until <= now() and due <= now() order by at limit 1) first
             join @cart c on c.pile = $1 and c.at between first.at and first.at + 63
             where c.until <= now() and c.due <= now()
             order by c.at for update of c skip locked";
         let rows = tx.query(sql, &[(&pile.id, Type::INT4)]).await?;
+        let lost = |row: &Row| row.try_get::<_, bool>(6).map_err(damaged);
+        let lost = rows.iter().map(lost).collect::<Result<Vec<_>, _>>()?;
         let mut rows = rows.iter().map(|row| free(row, 0)).collect::<Result<Vec<_>, _>>()?;
         // The positions that fit, in order.
         let mut sizes: Vec<(u8, u64)> = (rows.iter().flat_map(|row| &row.records))
@@ -139,7 +151,7 @@ impl Core {
             return Ok(placed);
         };
         let mut free_numbers = tx.free_numbers(pile.id, group).await?;
-        for row in &mut rows {
+        for (row, lost) in rows.iter_mut().zip(lost) {
             let mask = row.live & wanted;
             if mask == 0 {
                 continue;
@@ -185,7 +197,9 @@ impl Core {
             ];
             tx.execute(sql, &params).await?;
             let (key, of) = (Key { pile: pile.id, at, token }, taken.len() as u8);
-            placed.extend(deliveries(pile, key, of, taken, row.tries));
+            let books: Vec<_> = deliveries(pile, key, of, taken, row.tries).collect();
+            self.note_lost(lost, &books);
+            placed.extend(books);
         }
         tx.commit().await?;
         Ok(placed)

@@ -49,7 +49,7 @@ const PROMISES: Promises = Promises {
     ordered: true,
     delay: true,
     checkpoints: true,
-    begun_marks: false,
+    begun_marks: true,
     // Times in the tables reach a century ahead.
     dedupe: Some(Duration::from_secs(100 * 365 * 24 * 3600)),
 };
@@ -268,6 +268,10 @@ impl Backend for Postgres {
 
     fn commit(&self, commit: Arc<Commit>) -> Reply<'_, Result<Committed, StoreError>> {
         self.link.ask(move |core| core.commit(commit))
+    }
+
+    fn begin(&self, receipts: &[Receipt]) {
+        self.link.begin(receipts);
     }
 
     fn resolve<'a>(&'a self, ids: &'a [BookId]) -> Reply<'a, Result<Vec<bool>, StoreError>> {

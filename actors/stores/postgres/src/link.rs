@@ -9,7 +9,7 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use futures_util::future::{Either, select};
-use gopherworks_pipeline::store::{Reply, StoreError};
+use gopherworks_pipeline::store::{Commit, Receipt, Reply, StoreError};
 use gopherworks_supervision::clock::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -20,6 +20,9 @@ use crate::core::Core;
 use crate::error::{Failed, Stage, meaning, unavailable};
 use crate::schema::look;
 use crate::settings::Settings;
+
+/// How long the work on a book waits at most until its attempt is charged.
+const CHARGING: Duration = Duration::from_secs(1);
 
 /// Maximum number of connections of an opener.
 const CONNECTIONS: usize = 8;
@@ -127,6 +130,26 @@ impl Link {
 }
 
 impl Link {
+    /// Charges an attempt in advance to those of these books that an earlier holder did not settle,
+    /// and waits until that is stored.
+    pub fn begin(&self, receipts: &[Receipt]) {
+        let Ok((core, handle)) = self.core() else { return };
+        let acts = core.charges(receipts);
+        if acts.is_empty() {
+            return;
+        }
+        let (done, charged) = std::sync::mpsc::sync_channel(1);
+        handle.spawn(async move {
+            let _ = done.send(core.commit(Commit { arrivals: vec![], acts }.into()).await);
+        });
+        let why = match charged.recv_timeout(CHARGING) {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the server does not answer".to_owned(),
+        };
+        log::warn!("a crash may charge no attempt to books that were lost before: {why}");
+    }
+
     /// Runs a call that only looks at the store, which need not be open.
     pub fn look<'a, T, F>(
         &'a self,

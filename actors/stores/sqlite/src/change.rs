@@ -81,6 +81,8 @@ pub(crate) struct Change<'e> {
     has_room: bool,
     now: i64,
     books: HashMap<u64, Touch>,
+    /// Books whose work has ended.
+    over: Vec<u64>,
     accepted: HashSet<u64>,
     piles: BTreeMap<usize, Sums>,
     state: State,
@@ -126,6 +128,7 @@ impl<'e> Change<'e> {
             has_room,
             now,
             books: HashMap::new(),
+            over: Vec::new(),
             accepted: HashSet::new(),
             piles: BTreeMap::new(),
             state,
@@ -413,6 +416,7 @@ impl<'e> Change<'e> {
 
     fn act(&mut self, receipt: &Receipt, act: &Act) -> Result<(), StoreError> {
         let (id, mut held) = self.find(receipt)?;
+        self.over.extend(act.ends_work().then_some(id));
         match act {
             Act::Ack | Act::Drop => {
                 self.free(id, &held, true);

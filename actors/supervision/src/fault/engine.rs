@@ -454,6 +454,9 @@ fn action(rule: &str, kind: &Kind, item: Option<u64>) -> Option<FaultAction> {
             FaultAction::LoseAnswer { stored: stored.unwrap_or_default() }
         }
         Kind::LostSync => FaultAction::SkipSync,
+        Kind::TornWrite { span } => FaultAction::Tear { span: *span },
+        Kind::Redeliver => FaultAction::Redeliver,
+        Kind::LostLease => FaultAction::LoseLeases,
         Kind::Crash { span, stored } => {
             FaultAction::Crash { span: *span, stored: stored.unwrap_or_default() }
         }

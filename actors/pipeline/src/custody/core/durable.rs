@@ -15,7 +15,7 @@ use crate::custody::ledger::Ledger;
 use crate::custody::outcomes::Awaited;
 use crate::custody::shelf::Shelf;
 use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
-use crate::store::{Account, Backend, Checkpoint, Receipt};
+use crate::store::{Account, Backend, Checkpoint};
 use gopherworks_balancer::figures::Buckets;
 use gopherworks_supervision::clock::Clock;
 
@@ -214,9 +214,10 @@ impl Custody {
     /// Marks books of a lease as begun before they are burned: a crash charges them an attempt.
     pub(crate) fn begin_burn(&self, lease: &Lease, books: Range<usize>) {
         if let Some(journal) = self.journal_of(lease.pile()) {
-            let books = lease.books().get(books).unwrap_or_default();
-            let receipts: Vec<_> = books.iter().map(|book| Receipt::of(book.id)).collect();
-            journal.backend().begin(&receipts);
+            // In a shared store, only what was delivered before is marked.
+            if !(journal.is_shared() && lease.is_first()) {
+                journal.begin(lease.books().get(books).unwrap_or_default());
+            }
         }
     }
 }

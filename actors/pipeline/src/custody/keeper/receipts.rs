@@ -92,7 +92,8 @@ fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
 }
 
 impl Leases {
-    /// Adds a delivered book; its lease counts from the call at `called`. True if it was held before.
+    /// Adds a delivered book; its lease counts from the call at `called`. True if it was held
+    /// before.
     pub(super) fn admit(&mut self, delivery: &Delivery, called: Time) -> bool {
         let lease = delivery.lease.unwrap_or(Duration::MAX);
         let until = Some(called + lease);
@@ -206,9 +207,10 @@ impl Leases {
         self.look();
     }
 
-    /// Number of held books.
+    /// Held books.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.held.values().filter(|held| held.until.is_some()).count()
+    pub(super) fn leased(&self) -> Vec<BookId> {
+        let held = self.held.iter().filter(|(_, held)| held.until.is_some());
+        held.map(|(id, _)| *id).collect()
     }
 }

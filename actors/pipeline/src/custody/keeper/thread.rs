@@ -264,10 +264,8 @@ impl Keeper {
 
     fn stored(&self, answer: Answer) {
         let custody = self.custody.upgrade();
-        let lost = self.journal.settled(&answer);
-        if lost > 0 {
-            (self.hooks.lost)(lost);
-        }
+        // What was passed on or returned under a lost lease leaves this process.
+        self.give_up(&self.journal.settled(&answer));
         if let Some(why) = &answer.unstored {
             log::warn!("passed books stay stored where they were: {why}");
             self.journal.is_unstored();

@@ -32,6 +32,10 @@ pub struct Simulation {
 pub(super) struct Call {
     pub(super) takes_effect: bool,
     pub(super) is_synced: bool,
+    /// The share of a commit that is written before a crash, if it is torn.
+    pub(super) torn: Option<f64>,
+    pub(super) redelivers: bool,
+    pub(super) loses_leases: bool,
     is_answered: bool,
     crash: Option<Duration>,
     rest: Duration,
@@ -73,6 +77,9 @@ impl Simulation {
         let mut call = Call {
             takes_effect: true,
             is_synced: true,
+            torn: None,
+            redelivers: false,
+            loses_leases: false,
             is_answered: true,
             crash: None,
             rest: span.mul_f64(1.0 - until),
@@ -88,6 +95,11 @@ impl Simulation {
                 (call.takes_effect, call.crash) = (stored, Some(span));
             }
             Some(FaultAction::SkipSync) => call.is_synced = false,
+            Some(FaultAction::Tear { span }) => {
+                (call.takes_effect, call.torn, call.crash) = (false, Some(until), Some(span));
+            }
+            Some(FaultAction::Redeliver) => call.redelivers = true,
+            Some(FaultAction::LoseLeases) => call.loses_leases = true,
             Some(FaultAction::Error(failure)) => {
                 failed = Some(match failure.is_permanent() {
                     true => StoreError::Other(failure.reason().into()),

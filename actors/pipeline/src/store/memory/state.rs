@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::sources::Sources;
 use crate::book::{Body, Book, BookId};
 use crate::store::{
-    Account, Act, Append, Appended, Cursor, DeadBook, Delivery, Depth, NewBook, Pass, Passed,
-    PileName, PileSpec, Receipt, Recovered, StoreError, Tries, Want,
+    Account, Act, Append, Appended, Arrival, Commit, Cursor, DeadBook, Delivery, Depth, NewBook,
+    Pass, Passed, PileName, PileSpec, Receipt, Recovered, StoreError, Tries, Want,
 };
 
 /// A lease; it has ended once `until` has passed and another holder has taken the book.
@@ -21,6 +21,8 @@ struct Hold {
     token: u64,
     process: u64,
     until: Duration,
+    /// True if the holder before did not settle the book: its lease ran out.
+    again: bool,
 }
 
 #[derive(Clone)]
@@ -51,6 +53,8 @@ pub(super) struct State {
     pub opener: Option<u64>,
     /// True if new contents are refused.
     pub full: bool,
+    /// True if a fetch also delivers books that the process holds.
+    pub redelivers: bool,
     pub now: Duration,
     pub next_id: u64,
     pub accepted: HashSet<BookId>,
@@ -131,8 +135,19 @@ impl State {
         self.sources.release_all();
     }
 
-    /// Marks held books as begun.
+    /// Marks held books as begun. In a shared store, charges an attempt in advance to those that
+    /// an earlier holder did not settle.
     pub fn begin(&mut self, receipts: &[Receipt]) {
+        for receipt in receipts.iter().filter(|_| !self.exclusive) {
+            let Ok((name, at)) = self.held_by(receipt) else {
+                continue;
+            };
+            let entry = self.piles.get_mut(&name).and_then(|pile| pile.entries.get_mut(&at));
+            if let Some(Entry { tries, hold: Some(Hold { again: true, .. }), .. }) = entry {
+                tries.attempts += 1;
+                tries.begun = true;
+            }
+        }
         for id in receipts.iter().filter_map(Receipt::id) {
             if self.exclusive && self.given.contains_key(&id.0) {
                 self.begun.insert(id.0);
@@ -230,7 +245,8 @@ impl State {
         let (token, now) = (self.number(), self.now);
         let pile = self.piles.get_mut(name)?;
         let until = if self.exclusive { Duration::MAX } else { now.saturating_add(pile.lease) };
-        pile.entries.get_mut(&at)?.hold = Some(Hold { token, process, until });
+        let entry = pile.entries.get_mut(&at)?;
+        entry.hold = Some(Hold { token, process, until, again: entry.hold.is_some() });
         if !self.exclusive {
             self.given.insert(token, (name.clone(), at));
         }
@@ -258,7 +274,8 @@ impl State {
         let lease = (!self.exclusive).then_some(pile.lease);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for (at, entry) in &pile.entries {
-            if self.is_held(entry) || entry.due > self.now {
+            let is_again = self.redelivers && entry.hold.is_some_and(|old| old.process == process);
+            if self.is_held(entry) && !is_again || entry.due > self.now {
                 continue;
             }
             bytes += entry.book.size();
@@ -313,7 +330,7 @@ impl State {
     }
 
     fn act(&mut self, receipt: &Receipt, act: &Act) -> Result<(), StoreError> {
-        receipt.id().inspect(|id| _ = self.begun.remove(&id.0));
+        receipt.id().filter(|_| act.ends_work()).inspect(|id| _ = self.begun.remove(&id.0));
         match act {
             Act::Ack => {
                 self.remove(receipt)?;
@@ -354,7 +371,6 @@ impl State {
             }
             let changed = changed.as_ref().map(copied).transpose()?;
             let (from, _) = self.held_by(old)?;
-            old.id().inspect(|id| _ = self.begun.remove(&id.0));
             if from == books.to {
                 return Ok(Passed { receipt: books.hold.then(|| old.clone()), acked: true });
             }
@@ -363,6 +379,36 @@ impl State {
             Ok(Passed { receipt: self.put(&books.to, book, holder), acked: true })
         };
         books.books.iter().map(pass).collect()
+    }
+
+    /// Applies the first changes of a commit, fewer than all: that share of its books. A source's
+    /// position comes after the books of its append.
+    pub fn tear(&mut self, commit: &Commit, share: f64, process: u64) {
+        let books = commit.arrivals.iter().map(|arrival| match arrival {
+            Arrival::Append(append) => append.books.len() + 1,
+            Arrival::Pass(pass) => pass.books.len(),
+        });
+        let all = books.sum::<usize>() + commit.acts.len();
+        let mut left = (all as f64 * share) as usize;
+        for arrival in &commit.arrivals {
+            match arrival {
+                Arrival::Append(append) => {
+                    let mut part = append.clone();
+                    part.books.truncate(left);
+                    part.checkpoint = part.checkpoint.filter(|_| left > append.books.len());
+                    // A refused part changes nothing.
+                    let _ = self.append(&part, process);
+                    left = left.saturating_sub(append.books.len() + 1);
+                }
+                Arrival::Pass(pass) => {
+                    let mut part = pass.clone();
+                    part.books.truncate(left);
+                    self.pass(&part, process);
+                    left -= part.books.len();
+                }
+            }
+        }
+        self.settle(&commit.acts[..left.min(commit.acts.len())]);
     }
 
     pub fn extend(&mut self, receipts: &[Receipt], by: Duration) -> Vec<Result<(), StoreError>> {
@@ -383,10 +429,15 @@ impl State {
     /// Ends all leases of a process.
     pub fn release(&mut self, process: u64) {
         self.opener = self.opener.filter(|opener| *opener != process);
+        self.lose_leases(process);
+        self.sources.release(process);
+    }
+
+    /// Ends the leases of all books that a process holds.
+    pub fn lose_leases(&mut self, process: u64) {
         for entry in self.piles.values_mut().flat_map(|pile| pile.entries.values_mut()) {
             entry.hold = entry.hold.filter(|hold| hold.process != process);
         }
-        self.sources.release(process);
     }
 }
 

@@ -33,7 +33,7 @@ impl Change<'_> {
             self.engine.bodies.sync()?;
         }
         // Marks go first: a crash before the commit then charges nothing to work that has ended.
-        self.engine.begun.end(self.books.keys().copied());
+        self.engine.begun.end(self.over.drain(..));
         let keys: Vec<_> = self.engine.piles.iter().map(|pile| pile.key).collect();
         let tx = Transaction::new_unchecked(&self.engine.conn, TransactionBehavior::Immediate);
         let tx = tx.map_err(sqlite)?;

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Journal, State, Work};
-use crate::book::BookId;
+use crate::book::{Book, BookId};
 use crate::custody::PileKey;
 use crate::custody::keeper::answer::Answer;
 use crate::custody::keeper::change::{BookIds, Change};
 use crate::store::{Delivery, Receipt, StoreError};
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::clock::{Sleep, Time};
 
 impl Journal {
@@ -23,6 +24,15 @@ impl Journal {
             self.starved.store(true, Ordering::Release);
         }
         safe
+    }
+
+    /// Marks books as begun.
+    pub(crate) fn begin(&self, books: &[Book]) {
+        let receipts: Vec<Receipt> = {
+            let state = self.lock();
+            books.iter().filter_map(|book| state.receipts.of(book.id)).collect()
+        };
+        self.backend.begin(&receipts);
     }
 
     /// Requests a check for books of this pile in any process, made once all changes are stored.
@@ -47,10 +57,10 @@ impl Journal {
         self.clock.sleep_until(at)
     }
 
-    /// Adds the deliveries of a call at `called`; returns those to be handed out. Of the others, some
-    /// ended here before, and are acked with their new receipts. Some are here: an engine without
-    /// atomic passes may have two copies of a book, and one that forgot a delivery repeats it. The
-    /// last receipt counts; the other copy is delivered again when its lease has ended.
+    /// Adds the deliveries of a call at `called`; returns those to be handed out. Of the others,
+    /// some ended here before, and are acked with their new receipts. Some are here: an engine
+    /// without atomic passes may have two copies of a book, and one that forgot a delivery repeats
+    /// it. The last receipt counts; the other copy is delivered again when its lease has ended.
     pub(in crate::custody::keeper) fn admit(
         &self,
         books: Vec<Delivery>,
@@ -64,7 +74,7 @@ impl Journal {
         let pending = core.pending();
         let is_new = |delivery: &Delivery| {
             let id = delivery.book.id;
-            let is_here = leases.admit(delivery, called);
+            let is_here = leases.admit(delivery, called) && !planted::has(Defect::KeeperTakesTwice);
             if let Some(outcome) = leases.ended_before(id) {
                 core.push(Change::Ended { outcome, ids: BookIds::Each(vec![id]) });
                 return false;
@@ -112,17 +122,19 @@ impl Journal {
         ending
     }
 
-    /// Applies the answer to a commit to the leases. Returns how many were lost.
-    pub(in crate::custody::keeper) fn settled(&self, answer: &Answer) -> usize {
+    /// Applies the answer to a commit to the leases. Returns books whose leases were lost.
+    pub(in crate::custody::keeper) fn settled(&self, answer: &Answer) -> Vec<BookId> {
         let mut state = self.lock();
-        let Some(leases) = state.receipts.leases() else {
-            return 0;
+        let State { core, receipts, .. } = &mut *state;
+        let Some(leases) = receipts.leases() else {
+            return Vec::new();
         };
         leases.forget(answer.over.iter().chain(&answer.lost).copied());
-        for (id, outcome) in &answer.unacked {
-            leases.remember(*id, *outcome);
+        core.release(&answer.lost);
+        if !planted::has(Defect::KeeperForgetsLost) {
+            answer.unacked.iter().for_each(|(id, outcome)| leases.remember(*id, *outcome));
         }
-        answer.lost.len()
+        answer.lost.clone()
     }
 
     pub(super) fn lease_work(state: &mut State, now: Time) -> Option<Work> {
@@ -152,9 +164,9 @@ impl Journal {
         self.lock().core.is_repeating()
     }
 
-    /// Number of books with leases.
+    /// Books with leases.
     #[cfg(test)]
-    pub(in crate::custody::keeper) fn leased(&self) -> usize {
-        self.lock().receipts.leases().map_or(0, |leases| leases.len())
+    pub(in crate::custody::keeper) fn leased(&self) -> Vec<BookId> {
+        self.lock().receipts.leases().map_or(Vec::new(), |leases| leases.leased())
     }
 }

@@ -120,8 +120,9 @@ impl Process {
             };
             match answer {
                 Ok(answer) => {
-                    journal.settled(&answer);
-                    given_up.extend(&answer.lost);
+                    let lost = journal.settled(&answer);
+                    self.custody.fence(&lost);
+                    given_up.extend(lost);
                     assert!(answer.broken.is_none(), "{:?}", answer.broken);
                     self.custody.stored(answer.stored);
                     journal.stored(answer.size, answer.refused, answer.full);
@@ -186,6 +187,8 @@ enum Step {
     Pass(u64, [bool; 2]),
     /// The next call of the store fails, before or after it took effect.
     Fault(usize, bool),
+    /// The store ends the leases of the process.
+    Lose(usize),
     Crash(usize),
 }
 
@@ -200,6 +203,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..20u64, Just([false; 2])).prop_map(|(s, frozen)| Step::Pass(s, frozen)),
         1 => (1..50u64, any::<[bool; 2]>()).prop_map(|(s, frozen)| Step::Pass(s, frozen)),
         2 => any::<(bool, bool)>().prop_map(|(at, after)| Step::Fault(at.into(), after)),
+        1 => one().prop_map(Step::Lose),
         1 => one().prop_map(Step::Crash),
     ]
 }
@@ -271,6 +275,10 @@ async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 true => Fault::After(StoreError::Unknown("lost".into())),
                 false => Fault::Before(StoreError::unavailable("gone", Duration::ZERO)),
             }),
+            Step::Lose(at) => {
+                both[at].backend.lose_leases();
+                world.loose.extend(both[at].custody.journal().expect("durable").leased());
+            }
             Step::Crash(at) => {
                 // Any book that it has burned may not be acked.
                 world.loose.extend(world.burned.keys().copied().collect::<Vec<_>>());
@@ -281,7 +289,7 @@ async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
             world.told.extend(process.stored());
             let ledger = process.custody.ledger();
             prop_assert!(ledger.balances(), "{:?}", ledger);
-            let held = process.custody.journal().expect("durable").leased();
+            let held = process.custody.journal().expect("durable").leased().len();
             prop_assert!(held <= 8 * WINDOW.books * PILES, "{held} are held");
         }
     }
@@ -312,7 +320,7 @@ async fn two(steps: Vec<Step>) -> Result<(), TestCaseError> {
             process.custody.ask_if_over(PileKey(pile));
             prop_assert_eq!(journal.take_verify(), Some(PileKey(pile)));
         }
-        prop_assert_eq!(journal.leased(), 0);
+        prop_assert_eq!(journal.leased(), []);
     }
     let account = now(both[0].backend.account()).expect("it has one");
     // Each is acked once, however often it was burned.
