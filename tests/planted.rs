@@ -98,6 +98,32 @@ fn a_keeper_that_forgets_what_is_unconfirmed_leaves_books_behind() {
     assert!(failed.contains(&"end") && failed.contains(&"in flight"), "{failed:?}");
 }
 
+/// The defect is found, by a failure that faults of this kind alone cause.
+fn found_by(kind: &str, file: &str, defect: Defect) {
+    let verdict = sweep(file, Some(defect)).failure.expect("it is found");
+    println!("{defect:?}:\n{verdict}");
+    assert!(verdict.checks.iter().any(|check| !check.pass && check.name == "duplicates"));
+    let minimal = verdict.minimal.expect("the failure can be had again");
+    assert!(verdict.minimal_faults.is_some_and(|least| (1..=2).contains(&least)), "{minimal}");
+    let of_kind = minimal.matches(&format!("kind = \"{kind}\"")).count();
+    assert_eq!(Some(of_kind), verdict.minimal_faults, "{minimal}");
+}
+
+#[test]
+fn a_keeper_that_forgets_what_it_could_not_ack_has_books_burned_twice() {
+    found_by("lost_lease", "durable-shared", Defect::KeeperForgetsLost);
+}
+
+#[test]
+fn a_keeper_that_takes_a_book_that_it_holds_has_books_burned_twice() {
+    found_by("redeliver", "durable-shared", Defect::KeeperTakesTwice);
+}
+
+#[test]
+fn a_store_that_keeps_a_torn_commit_has_a_source_read_twice() {
+    found_by("torn_write", "durable", Defect::StoreKeepsTorn);
+}
+
 #[test]
 fn without_a_defect_the_same_seeds_find_nothing() {
     for file in ["one-gopher", "four-gophers", "four-gophers-staged", "simple-balancer", "hedged"] {

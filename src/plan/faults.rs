@@ -11,7 +11,7 @@ use gopherworks_supervision::fault::{FaultSite, Kind, Point, Rule, What, When};
 
 use super::{Plan, Target, Validator};
 use crate::config::element::{Bounds, Checks, Element, Group, Nodes};
-use crate::config::elements::{FaultConfig, FaultWhatConfig, TopologyConfig};
+use crate::config::elements::{FaultConfig, FaultWhatConfig, StoreConfig, TopologyConfig};
 use crate::config::label::{is_name, unlabelled};
 use crate::config::{Code, nearest};
 use target::Pattern;
@@ -77,7 +77,10 @@ pub enum Sort {
     /// A requester.
     Requester,
     /// The store, in simulations.
-    Store,
+    Store {
+        /// True if books are held by leases, as processes share it.
+        leases: bool,
+    },
 }
 
 /// All actors of a plan, in a fixed order.
@@ -155,7 +158,8 @@ pub fn parts(plan: &Plan) -> Vec<FaultTarget> {
     }
     let is_kept = plan.store.is_some() && plan.piles.iter().any(|pile| !pile.in_memory);
     if is_kept && out.iter().all(|part| *unlabelled(&part.node) != *STORE) {
-        out.push(named(STORE, STORE, Sort::Store, &[Point::Commit, Point::Fetch]));
+        let leases = plan.store.as_ref().is_some_and(StoreConfig::is_shared);
+        out.push(named(STORE, STORE, Sort::Store { leases }, &[Point::Commit, Point::Fetch]));
     }
     out
 }
@@ -170,12 +174,14 @@ pub fn points_of(kind: &Kind, part: &FaultTarget) -> Vec<Option<Point>> {
         more.insert(0, None);
         more
     };
-    if part.sort == Sort::Store {
+    if let Sort::Store { leases } = part.sort {
         return match kind {
+            Kind::Redeliver if leases => of(&[Point::Fetch]),
+            Kind::LostLease if leases => of(&[Point::Commit]),
             Kind::Crash { .. } => whole(of(&[Point::Commit])),
             Kind::Slow { .. } => whole(of(&Point::ALL)),
             Kind::Error { .. } | Kind::UnknownOutcome { .. } => of(&Point::ALL),
-            Kind::LostSync => of(&[Point::Commit]),
+            Kind::LostSync | Kind::TornWrite { .. } => of(&[Point::Commit]),
             Kind::Unavailable { .. } | Kind::Full { .. } => vec![None],
             _ => Vec::new(),
         };
@@ -199,7 +205,8 @@ pub fn points_of(kind: &Kind, part: &FaultTarget) -> Vec<Option<Point>> {
             _ => Vec::new(),
         },
         Kind::Crash { .. } | Kind::Unavailable { .. } => Vec::new(),
-        Kind::UnknownOutcome { .. } | Kind::LostSync => Vec::new(),
+        Kind::UnknownOutcome { .. } | Kind::LostSync | Kind::TornWrite { .. } => Vec::new(),
+        Kind::Redeliver | Kind::LostLease => Vec::new(),
     }
 }
 
@@ -341,6 +348,8 @@ fn one(
                             || messages(kind)
                             || matches!(kind, Kind::Error { .. } | Kind::Poison)
                             || matches!(kind, Kind::UnknownOutcome { .. } | Kind::LostSync)
+                            || matches!(kind, Kind::TornWrite { .. })
+                            || matches!(kind, Kind::Redeliver | Kind::LostLease)
                     }
                 };
                 if !fits {

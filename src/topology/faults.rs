@@ -94,6 +94,9 @@ fn drawn(
         Kind::Crash { span: short, stored: None },
         Kind::Unavailable { span: short },
         Kind::UnknownOutcome { stored: None },
+        Kind::TornWrite { span: short },
+        Kind::Redeliver,
+        Kind::LostLease,
     ];
     let able: Vec<(&Kind, Option<Point>)> = (kinds.iter())
         .flat_map(|kind| {

@@ -66,7 +66,8 @@ pub fn toml(fired: &[Fired]) -> String {
 fn spans(kind: &Kind) -> Vec<(&'static str, Duration)> {
     let all = match kind {
         Kind::Hang { span } | Kind::Full { span } => vec![("for", *span)],
-        Kind::Crash { span, .. } | Kind::Unavailable { span } => vec![("for", *span)],
+        Kind::Crash { span, .. } | Kind::TornWrite { span } => vec![("for", *span)],
+        Kind::Unavailable { span } => vec![("for", *span)],
         Kind::Slow { by, span } => vec![("by", *by), ("for", *span)],
         Kind::Delay { by } => vec![("by", *by)],
         _ => Vec::new(),

@@ -81,10 +81,13 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
         "full",
         "hang",
         "kill",
+        "lost_lease",
         "panic",
         "poison",
+        "redeliver",
         "slow",
         "stop",
+        "torn_write",
         "unavailable",
         "unknown_outcome",
     ];

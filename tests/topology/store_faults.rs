@@ -33,8 +33,18 @@ steps = { load = "1ms", unload = "1ms" }
 cores = 2
 "#;
 
+/// The store of the design, and one that processes share.
+const STORES: [&str; 2] = [
+    "kind = \"sqlite\"\npath = \"state/never.db\"",
+    "kind = \"postgres\"\nurl = \"postgres://never/never\"\nworks = \"never\"",
+];
+
 fn swept(faults: &str, seeds: u64) -> Swept {
-    let text = format!("{DESIGN}\n{faults}");
+    swept_in(STORES[0], faults, seeds)
+}
+
+fn swept_in(store: &str, faults: &str, seeds: u64) -> Swept {
+    let text = format!("{}\n{faults}", DESIGN.replace(STORES[0], store));
     let loaded = Loaded::parse("own.toml", text, &Catalog::standard(), &Overrides::default());
     let topology = Topology::from_plan(loaded.unwrap_or_else(|why| panic!("{why}")).plan);
     let sweep = Sweep {
@@ -49,8 +59,8 @@ fn swept(faults: &str, seeds: u64) -> Swept {
     sweep.run(&topology, &|_| ()).expect("it starts")
 }
 
-fn verdict(fault: &str) -> Verdict {
-    let swept = swept(&format!("[faults.it]\n{fault}"), 1);
+fn verdict(store: &str, fault: &str) -> Verdict {
+    let swept = swept_in(store, &format!("[faults.it]\n{fault}"), 1);
     swept.failure.or(swept.last).expect("a verdict")
 }
 
@@ -66,13 +76,19 @@ fn a_store_may_fail_in_all_ways_and_the_process_may_die() {
         ("kind = \"crash\"\nwhen = { at = [\"17ms\", \"60ms\", \"1100ms\"] }", 3),
         ("kind = \"crash\"\nfor = \"1ms\"\nwhen = { every = \"20ms\" }\ntimes = 9", 5),
         ("kind = \"crash\"\npoint = \"commit\"\nwhen = { nth = 4 }", 1),
+        ("kind = \"torn_write\"\npoint = \"commit\"\nwhen = { nth = 4 }", 1),
+        ("kind = \"torn_write\"\nfor = \"1ms\"\npoint = \"commit\"\nwhen = { chance = 0.2 }", 3),
+        ("kind = \"lost_lease\"\npoint = \"commit\"\nwhen = { chance = 0.2 }", 3),
+        ("kind = \"redeliver\"\nwhen = { chance = 0.2 }", 3),
         ("kind = \"lost_sync\"\npoint = \"commit\"\nwhen = { chance = 1.0 }", 9),
     ] {
         let (point, fault) = match fault.split_once("point = \"commit\"\n") {
             Some((before, after)) => (".commit", format!("{before}{after}")),
             None => ("", fault.to_owned()),
         };
-        let verdict = verdict(&format!("target = \"store{point}\"\n{fault}"));
+        let is_of_leases = fault.contains("lost_lease") || fault.contains("redeliver");
+        let store = STORES[usize::from(is_of_leases)];
+        let verdict = verdict(store, &format!("target = \"store{point}\"\n{fault}"));
         assert!(verdict.pass, "{fault}\n{verdict}");
         assert!(verdict.faults >= least, "{fault}\n{verdict}");
     }

@@ -134,9 +134,28 @@ enum FaultWord {
     /// The store answers without having synced: a crash loses what it stored, unless something is
     /// synced before. In a simulation.
     LostSync,
+    /// The process is killed in the middle of a commit, of which the store has written a part, and
+    /// started again. In a simulation.
+    TornWrite,
+    /// A store that processes share delivers books again that this one still holds. In a
+    /// simulation.
+    Redeliver,
+    /// A store that processes share ends the leases of all books that this one holds. In a
+    /// simulation.
+    LostLease,
     /// A random mix, derived from the seed, of all kinds that the targets know.
     Mix,
 }
+
+/// Kinds with the key `for`.
+const SPANNED: &[FaultWord] = &[
+    FaultWord::Hang,
+    FaultWord::Slow,
+    FaultWord::Full,
+    FaultWord::Crash,
+    FaultWord::Unavailable,
+    FaultWord::TornWrite,
+];
 
 /// A fault, which a plain run ignores.
 #[derive(Element)]
@@ -249,7 +268,8 @@ impl Element for FaultConfig {
                     }
                     FaultKind::Full { span }
                     | FaultKind::Unavailable { span }
-                    | FaultKind::Crash { span, .. } => time("for", Some(span)),
+                    | FaultKind::Crash { span, .. }
+                    | FaultKind::TornWrite { span } => time("for", Some(span)),
                     FaultKind::Slow { by, span } => {
                         time("by", Some(by));
                         time("for", Some(span));
@@ -291,8 +311,8 @@ fn what(
     use FaultWord as Word;
     // Keys that only some kinds have; a script has none of them.
     for (key, of) in [
-        ("for", &[Word::Hang, Word::Slow, Word::Full, Word::Crash, Word::Unavailable][..]),
-        ("by", &[Word::Slow, Word::Delay]),
+        ("for", SPANNED),
+        ("by", &[Word::Slow, Word::Delay][..]),
         ("text", &[Word::Panic, Word::Error]),
         ("permanent", &[Word::Error]),
         ("stored", &[Word::Crash, Word::UnknownOutcome]),
@@ -346,6 +366,9 @@ fn what(
         }
         Word::UnknownOutcome => Some(FaultKind::UnknownOutcome { stored: keys.stored }),
         Word::LostSync => Some(FaultKind::LostSync),
+        Word::TornWrite => Some(FaultKind::TornWrite { span: keys.span.unwrap_or(RESTART) }),
+        Word::Redeliver => Some(FaultKind::Redeliver),
+        Word::LostLease => Some(FaultKind::LostLease),
         Word::Unavailable => {
             needed(keys.span, "for", "1s")?.map(|span| FaultKind::Unavailable { span })
         }

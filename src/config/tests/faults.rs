@@ -61,24 +61,37 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
 #[test]
 fn the_store_is_a_target_unless_a_node_has_its_name() {
     let store = "[store]\nkind = \"sqlite\"\npath = \"x.db\"\n";
-    let of = |more: &str| {
+    let shared = "[store]\nkind = \"postgres\"\nurl = \"postgres://x/x\"\nworks = \"x\"\n";
+    let of_store = |store: &str, more: &str| {
         let plan = plan(&format!("{store}[faults.one]\ntarget = \"store\"\n{more}"));
         let FaultPlanWhat::Rule(rule) = &plan.faults[0].what else {
             panic!("a rule");
         };
         rule.sites.iter().map(|site| (site.node.to_string(), site.point)).collect::<Vec<_>>()
     };
+    let of = |more: &str| of_store(store, more);
     let store = |point| ("store".to_owned(), point);
-    let both = [store(Some(Point::Commit)), store(Some(Point::Fetch))];
+    let (commit, fetch) = (store(Some(Point::Commit)), store(Some(Point::Fetch)));
+    let both = [commit.clone(), fetch.clone()];
     assert_eq!(of(&format!("kind = \"crash\"\n{AT}")), [store(None)]);
     assert_eq!(of("kind = \"crash\"\nwhen = { nth = 3 }"), [store(Some(Point::Commit))]);
     assert_eq!(of(&format!("kind = \"unknown_outcome\"\n{AT}")), both);
     assert_eq!(of(&format!("kind = \"error\"\n{AT}")), both);
-    assert_eq!(of("kind = \"lost_sync\"\nwhen = { chance = 0.5 }"), [store(Some(Point::Commit))]);
+    assert_eq!(of("kind = \"lost_sync\"\nwhen = { chance = 0.5 }"), [commit.clone()]);
+    assert_eq!(of(&format!("kind = \"torn_write\"\nfor = \"2s\"\n{AT}")), [commit.clone()]);
+    assert_eq!(of_store(shared, &format!("kind = \"lost_lease\"\n{AT}")), [commit]);
+    assert_eq!(of_store(shared, "kind = \"redeliver\"\nwhen = { nth = 3 }"), [fetch]);
     assert_eq!(of(&format!("kind = \"unavailable\"\nfor = \"1s\"\n{AT}")), [store(None)]);
     assert_eq!(of(&format!("kind = \"full\"\nfor = \"1s\"\n{AT}")), [store(None)]);
     assert_eq!(of(&format!("kind = \"slow\"\nby = \"1s\"\n{AT}")), [store(None)]);
-    for (target, kind) in [("middle", "crash"), ("furnace", "unknown_outcome"), ("store", "kill")] {
+    for (target, kind) in [
+        ("middle", "crash"),
+        ("furnace", "unknown_outcome"),
+        ("store", "kill"),
+        // One process at a time needs no leases.
+        ("store", "redeliver"),
+        ("store", "lost_lease"),
+    ] {
         let store = "[store]\nkind = \"sqlite\"\npath = \"x.db\"\n";
         let fault = format!("[faults.one]\ntarget = \"{target}\"\nkind = \"{kind}\"\n{AT}");
         let mistakes = parse(&format!("{STAGED}\n{store}{fault}")).expect_err("a mistake");
