@@ -167,6 +167,10 @@ impl Backend for Flaky {
     fn begin(&self, receipts: &[Receipt]) {
         self.inner.begin(receipts);
     }
+
+    fn end(&self, receipts: &[Receipt]) {
+        self.inner.end(receipts);
+    }
 }
 
 /// One crew from a durable pile to a burn that counts, or to none.

@@ -170,10 +170,17 @@ pub trait Backend: Send + Sync + 'static {
     /// A later act that [ends the work](Act::ends_work) removes the mark; a pass does not, since
     /// the work may have begun while the pass was on its way.
     ///
-    /// Called on the thread that does the work. An exclusive engine waits for no disk. A shared one,
-    /// which is given only books that were delivered before, may wait for its server. Does nothing
-    /// by default, and where [`Promises::begun_marks`] is false.
+    /// Called on the thread that does the work. An exclusive engine waits for no disk. A shared
+    /// one, which is given only books that were delivered before, may wait for its server. Does
+    /// nothing by default, and where [`Promises::begun_marks`] is false.
     fn begin(&self, receipts: &[Receipt]) {
+        let _ = receipts;
+    }
+
+    /// Removes the marks of books whose work has ended, before that is stored: a crash caused by
+    /// the next book does not charge them. Called for exclusive engines only, on the thread that
+    /// did the work. Does nothing by default.
+    fn end(&self, receipts: &[Receipt]) {
         let _ = receipts;
     }
 

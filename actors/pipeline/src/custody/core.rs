@@ -241,6 +241,9 @@ impl Custody {
     #[cold]
     fn journal_end(journal: &Journal, outcome: BookOutcome, books: &[Book], ids: Option<Ids>) {
         journal.push(Change::Ended { outcome, ids: BookIds::of(books, ids) });
+        if !journal.is_shared() {
+            journal.end(books);
+        }
     }
 
     /// Counts dead letters of `pile`.

@@ -379,6 +379,12 @@ impl Backend for MemoryBackend {
         }
     }
 
+    fn end(&self, receipts: &[Receipt]) {
+        if let Ok(mut disk) = self.opened() {
+            disk.state.end(receipts);
+        }
+    }
+
     fn own<'a>(
         &'a self,
         source: &'a str,

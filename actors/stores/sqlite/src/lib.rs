@@ -292,6 +292,10 @@ impl Backend for Sqlite {
         self.thread.begun.begin(receipts);
     }
 
+    fn end(&self, receipts: &[Receipt]) {
+        self.thread.begun.end(receipts.iter().filter_map(Receipt::id).map(|id| id.0));
+    }
+
     fn own<'a>(
         &'a self,
         source: &'a str,

@@ -269,6 +269,13 @@ pub(super) async fn what_was_begun_is_charged(lab: &mut Lab) -> Law {
     ensure!(attempts == [1, 2, 1, 0], "attempts after one more crash: {attempts:?}");
     let passed = fetch_all(&backend, "b").await?;
     ensure!(passed.len() == 1 && passed[0].tries.attempts == 2, "begun again: {passed:?}");
+    // Work that has ended is not charged, though its end is not stored.
+    backend.begin(&all_receipts(&again));
+    backend.end(&all_receipts(&again)[..1]);
+    let (backend, _) = lab.reopen(backend, &["a", "b"]).await?;
+    let last = fetch_all(&backend, "a").await?;
+    let attempts: Vec<_> = last.iter().map(|left| left.tries.attempts).collect();
+    ensure!(attempts == [1, 3, 2, 1], "attempts after the last crash: {attempts:?}");
     Ok(())
 }
 

@@ -211,6 +211,10 @@ impl Backend for Planted {
         self.inner.begin(receipts);
     }
 
+    fn end(&self, receipts: &[Receipt]) {
+        self.inner.end(receipts);
+    }
+
     fn own<'a>(
         &'a self,
         source: &'a str,

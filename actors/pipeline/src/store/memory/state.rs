@@ -155,6 +155,11 @@ impl State {
         }
     }
 
+    /// Removes the marks of begun books.
+    pub fn end(&mut self, receipts: &[Receipt]) {
+        receipts.iter().filter_map(Receipt::id).for_each(|id| _ = self.begun.remove(&id.0));
+    }
+
     pub fn account(&self) -> Account {
         let present = self.piles.values().map(|pile| pile.entries.len() as u64).sum();
         Account { present, dead: self.dead.len() as u64, ..self.account }
@@ -330,7 +335,9 @@ impl State {
     }
 
     fn act(&mut self, receipt: &Receipt, act: &Act) -> Result<(), StoreError> {
-        receipt.id().filter(|_| act.ends_work()).inspect(|id| _ = self.begun.remove(&id.0));
+        if act.ends_work() {
+            self.end(std::slice::from_ref(receipt));
+        }
         match act {
             Act::Ack => {
                 self.remove(receipt)?;

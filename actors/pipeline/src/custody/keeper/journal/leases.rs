@@ -35,6 +35,12 @@ impl Journal {
         self.backend.begin(&receipts);
     }
 
+    /// Removes the marks of books of an exclusive store whose work has ended.
+    pub(crate) fn end(&self, books: &[Book]) {
+        let receipts: Vec<Receipt> = books.iter().map(|book| Receipt::of(book.id)).collect();
+        self.backend.end(&receipts);
+    }
+
     /// Requests a check for books of this pile in any process, made once all changes are stored.
     pub(crate) fn verify(&self, pile: PileKey) {
         let mut state = self.lock();
