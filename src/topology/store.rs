@@ -40,9 +40,9 @@ pub struct FoundStore {
 const REPEATS: &str = "books come more than once if a process or a server is killed, or a process \
      stops for longer than a lease; the server takes a late ack for one in time";
 
-const UNSYNCED: &str = "a NATS server syncs its files every 2 minutes by default, and confirms before: \
-     a loss of power may lose confirmed books; set `sync_interval: always` on all servers, and then \
-     `synced = true`";
+const UNSYNCED: &str = "a NATS server syncs its files every 2 minutes by default, and confirms \
+     before: a loss of power may lose confirmed books; set `sync_interval: always` on all servers, \
+     and then `synced = true`";
 
 /// The engine of a plan's store, not opened; for a run, if that is given.
 ///

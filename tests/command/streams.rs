@@ -98,7 +98,7 @@ fn no_kill_of_the_server_loses_a_line() {
         server = start_server();
     }
     running.into_iter().for_each(ends);
-    // The server may forget acks of its last moments, and who holds what.
+    // The server may forget acks of its last moments, and which process holds which books.
     has_all(&place, all, (kills + 1) * 256);
     drop(server);
 }

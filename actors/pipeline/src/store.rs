@@ -151,8 +151,9 @@ pub trait Backend: Send + Sync + 'static {
     /// out.
     ///
     /// By default, plays the commit by [`Backend::append`], [`Backend::pass`] and
-    /// [`Backend::settle`], and acks what a pass has not removed; after an answer that says nothing about a single book, such as
-    /// `Unavailable`, it tries no more and answers that error for the rest.
+    /// [`Backend::settle`], and acks what a pass has not removed; after an answer that says nothing
+    /// about a single book, such as `Unavailable`, it tries no more and answers that error for the
+    /// rest.
     fn commit(&self, commit: Arc<Commit>) -> Reply<'_, Result<Committed, StoreError>> {
         Box::pin(parts::play(self, commit))
     }

@@ -3,8 +3,8 @@
 //!
 //! [`Jetstream`] implements [`Backend`]. The books of a cart are packed into one message; a durable
 //! pull consumer a pile leases messages, and an ack removes them. As soon as the books of a message
-//! fare differently, or are passed on, a *record* beside it says what became of each. The README describes the
-//! promises, and what to know when operating a server.
+//! fare differently, or are passed on, a *record* beside it says what became of each. The README
+//! describes the promises, and what to know when operating a server.
 //!
 //! Requests are made by the client of async-nats without its module for JetStream, which has no
 //! atomic batches, does not tell the server's time, and takes any answer for an ack.

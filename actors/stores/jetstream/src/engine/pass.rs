@@ -1,5 +1,5 @@
-//! Passing books on: the new messages, and records of the old ones that say that the books are gone,
-//! are one atomic batch. A message whose books are all gone is acked after it.
+//! Passing books on: the new messages, and records of the old ones that say that the books are
+//! gone, are one atomic batch. A message whose books are all gone is acked after it.
 
 use futures_util::future::join_all;
 use gopherworks_pipeline::book::Book;
@@ -192,7 +192,7 @@ impl Engine {
                 self.are_recorded(changes, last);
                 Ok(places)
             }
-            // The books were passed before, and a server that was killed has forgotten that they left.
+            // They were passed before, and a server that was killed has forgotten that they left.
             Err(Fault::Duplicate) if stored => {
                 let places = self.store_each(to, new, hold).await?;
                 let last = self.server.publish(&records).await?;

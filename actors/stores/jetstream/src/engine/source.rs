@@ -3,7 +3,7 @@
 //! append of the former one is stored, whatever its clock says.
 //!
 //! What is added to a position is a message of its own, in one batch with its mark. Its subject has
-//! the sequence of the mark before, so that it is known which came before the position was replaced.
+//! the sequence of the mark before, which tells whether it came before the position was replaced.
 
 use bytes::Bytes;
 use gopherworks_pipeline::store::{Checkpoint, Ownership, SourceOwner, SourceState};
