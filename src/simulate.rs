@@ -102,7 +102,7 @@ impl Topology {
 pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<Duration>) -> Done {
     running.close_offers();
     if limit.is_some() && running.is_endless() {
-        clock.never_ends(timeless::most_looks(running.plan()));
+        clock.never_ends(timeless::most_looks(&running.plan()));
     }
     let limit = clock.sleep_if(limit);
     tokio::select! {
@@ -132,7 +132,7 @@ fn stuck(running: &RunningTopology, how: Stuck) -> Done {
         Stuck::Busy => {
             "livelock: 1,000,000 reads of the clock in one instant, and no book burned".to_owned()
         }
-        Stuck::Timeless => timeless::said(running.plan()),
+        Stuck::Timeless => timeless::said(&running.plan()),
     });
     Done::Stopped
 }

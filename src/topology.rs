@@ -3,20 +3,26 @@
 mod account;
 mod ages;
 mod balancers;
+mod children;
 mod control;
+mod cores;
 mod crews;
 mod dead;
 mod end;
 mod faults;
 mod inner;
+mod kept;
 #[cfg(feature = "http")]
 mod link;
 mod look;
 mod made;
+mod node_set;
 mod nodes;
 mod overlap;
 mod owners;
 mod placement;
+mod reload;
+mod reread;
 mod running;
 #[cfg(feature = "actix-web")]
 mod seen;
@@ -49,6 +55,8 @@ pub use gopherworks_pipeline::{ControlAct, Event};
 #[cfg(feature = "http")]
 pub(crate) use link::TopologyLink;
 pub use nodes::{LastFailure, NodeStatus, PileStatus};
+pub use reload::ReloadError;
+pub use reread::Reread;
 pub use running::{Done, RunningTopology};
 #[cfg(feature = "actix-web")]
 pub(crate) use seen::SeenOnPile;
@@ -90,6 +98,8 @@ pub struct Options {
     pub stand_in: bool,
     /// Reads all sources anew, also those that earlier runs on the store have read.
     pub again: bool,
+    /// Reads the file of the run again, for reloads. Default: there is none.
+    pub reread: Option<Reread>,
     /// Faults to inject.
     pub faults: Faulting,
     /// Number of a schedule among those that the seed allows; for simulations. Default: the plain

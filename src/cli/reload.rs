@@ -1,12 +1,20 @@
-//! `reload`.
+//! `reload`, and what `run` needs to reload its file and to leave in good order.
 
 use std::path::PathBuf;
+#[cfg(feature = "http")]
+use std::sync::Arc;
 
 use clap::Args;
+use gopherworks::Loaded;
+use gopherworks::catalog::{Catalog, STANDARD_STREAM};
+use gopherworks::config::Overrides;
 use gopherworks::plan::changes::{Changes, Moves};
+use gopherworks::supervision::clock::Clock;
+use gopherworks::topology::{Reread, RunningTopology};
 use serde_json::json;
 
-use super::{Failed, Format, Sets, code, load, overrides, print};
+use super::signals::{Signal, Signals};
+use super::{Failed, Format, RunArgs, Sets, code, load, overrides, print};
 
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
@@ -49,4 +57,38 @@ pub fn reload(args: &ReloadArgs, quiet: bool) -> Result<i32, Failed> {
         }
     }
     Ok(if refusals.is_empty() { code::OK } else { code::FAILED })
+}
+
+/// Reads the file of a run again, with the same flags; `None` if it can't be read twice.
+pub fn rereads(args: &RunArgs, overrides: &Overrides) -> Option<Reread> {
+    let (file, overrides) = (args.file.clone(), overrides.clone());
+    #[cfg(feature = "http")]
+    let operations = args.operations.is_some();
+    (file.as_os_str() != STANDARD_STREAM).then(|| {
+        Reread::new(move || {
+            let mut plan = Loaded::read(&file, &Catalog::standard(), &overrides)?.plan;
+            #[cfg(feature = "http")]
+            if operations {
+                let config = Arc::make_mut(&mut plan.config);
+                plan.operations = Some(config.operations.get_or_insert_default().clone());
+            }
+            Ok(plan)
+        })
+    })
+}
+
+/// Fails readiness and waits for the grace period of `[operations]`, if a signal asks for the
+/// drain; returns a further signal.
+pub async fn grace(
+    running: &RunningTopology,
+    signals: &mut Signals,
+    asked: Option<Signal>,
+) -> Option<Signal> {
+    let grace = running.grace().filter(|_| asked.is_some())?;
+    running.leave();
+    tokio::select! {
+        biased;
+        signal = signals.next() => Some(signal),
+        () = Clock::real().sleep(grace) => None,
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::catalog::{RunId, STANDARD_STREAM, kill_all};
+use gopherworks::config::elements::Hangup;
 use gopherworks::dead::{DeadFile, KeptLetters, Limit};
 use gopherworks::pipeline::store::StoreError;
 use gopherworks::plan::Plan;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 
 use super::output::{self, OutputFile};
 use super::progress::Progress;
+use super::reload::{grace, rereads};
 use super::signals::{LATE_WITHIN, Phase, STOPPED_WITHIN, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, load, overrides, print, with};
 
@@ -49,7 +51,8 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     }
     #[cfg(feature = "http")]
     if args.operations.is_some() {
-        loaded.plan.operations.get_or_insert_default();
+        let config = Arc::make_mut(&mut loaded.plan.config);
+        loaded.plan.operations = Some(config.operations.get_or_insert_default().clone());
     }
     let dead = args.dead.as_deref().filter(|path| path.as_os_str() != "none");
     let flags = [("--report", args.report.as_deref()), ("--dead", dead)];
@@ -64,6 +67,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         None => Arc::new(NotStored { file, stored }),
     });
     let options = Options {
+        reread: rereads(args, &overrides),
         time_scale: args.time_scale,
         endless: args.duration.is_some(),
         faults: if args.faults {
@@ -217,6 +221,10 @@ async fn live(
         let shown = show(&report, plan.plan(), format, quiet);
         code::with(code::FAILED, [written, shown]);
     });
+    let operations = topology.plan().operations.as_ref();
+    if operations.is_some_and(|config| config.hangup == Hangup::Reload) {
+        signals.reload_at_hangup();
+    }
     running.close_offers();
     if !quiet {
         for (name, address) in running.addresses() {
@@ -363,6 +371,9 @@ pub async fn until_drained(
     asked: Option<(Signal, bool)>,
 ) -> (Done, Option<i32>) {
     let signal = asked.map(|(signal, _)| signal);
+    if let Some(signal) = grace(running, signals, signal).await {
+        return (Done::Stopped, Some(signal.code));
+    }
     let (said, hung_up) = (running.drain_deadline(), signal.filter(|it| it.within.is_some()));
     let within = said.or(hung_up.and_then(|signal| signal.within));
     signals.enter(Phase::Draining(within));

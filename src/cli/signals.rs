@@ -1,13 +1,15 @@
 //! Signals, and the thread that handles them independently of the topology's load.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gopherworks::catalog::kill_all;
+use gopherworks::plan::changes::{Changes, Moves};
 use gopherworks::report::Report;
 use gopherworks::supervision::clock::Clock;
-use gopherworks::topology::RunningTopology;
+use gopherworks::topology::{ReloadError, RunningTopology};
 use parking_lot::Mutex;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -27,6 +29,9 @@ const START_WITHIN: Duration = Duration::from_secs(2);
 
 /// Longest drain after SIGHUP if the design sets no deadline.
 const HUNG_UP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Exit code of SIGHUP.
+const HUNG_UP: i32 = 129;
 
 /// The control thread enforces a drain deadline if the main thread has not done so by then.
 const GRACE: Duration = Duration::from_millis(300);
@@ -80,7 +85,7 @@ type Account = Box<dyn Fn(Report) + Send>;
 
 /// The run that the control thread acts on.
 #[derive(Default)]
-struct Attached(Mutex<Option<(RunningTopology, Account)>>);
+struct Attached(Mutex<Option<(RunningTopology, Account)>>, AtomicBool);
 
 impl Attached {
     fn with(&self, act: impl FnOnce(&RunningTopology, &Account)) {
@@ -161,6 +166,11 @@ impl Signals {
         });
     }
 
+    /// From now on SIGHUP makes the run read its file again, instead of draining it.
+    pub fn reload_at_hangup(&self) {
+        self.attached.1.store(true, Ordering::Release);
+    }
+
     /// The run has ended, so nothing of it is to be stopped; the caller prints its report.
     pub fn detach(&self) {
         self.enter_from(|phase| match phase {
@@ -234,6 +244,15 @@ impl Control {
 
     fn heard(&self, signal: Signal) {
         let phase = *self.phase.borrow();
+        if signal.code == HUNG_UP && self.attached.1.load(Ordering::Acquire) {
+            if phase == Phase::Running {
+                self.attached.with(|running, _| {
+                    let reload = running.reload_file(Moves::new(), false);
+                    tokio::spawn(async move { said(reload.await) });
+                });
+            }
+            return;
+        }
         match phase {
             Phase::Starting => _ = self.phase.send_replace(Phase::Abandoned(signal.code)),
             Phase::Running if !signal.at_once => {
@@ -297,6 +316,14 @@ impl Control {
     }
 }
 
+/// Prints what SIGHUP has changed, or why nothing.
+fn said(done: Result<Changes, ReloadError>) {
+    print::note(&match done {
+        Ok(changes) => format!("SIGHUP: the file is read again\n{changes}"),
+        Err(why) => format!("error: SIGHUP: {why}"),
+    });
+}
+
 /// Runs `act` on a thread of its own and waits at most `most` for it.
 fn within(most: Duration, act: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
@@ -348,7 +375,7 @@ impl Listening {
             _ = self.quit.recv() => (131, true, None),
             _ = self.interrupt.recv() => (130, false, None),
             _ = self.terminate.recv() => (143, false, None),
-            _ = hangup => (129, false, Some(HUNG_UP_WITHIN)),
+            _ = hangup => (HUNG_UP, false, Some(HUNG_UP_WITHIN)),
         };
         Signal { code, at_once, within }
     }

@@ -30,7 +30,7 @@ pub use execution::{
 pub use fault::{ExpectConfig, FaultConfig, FaultKind, FaultWhatConfig, When};
 pub use http::HttpConfig;
 pub use kind::KindConfig;
-pub use operations::OperationsConfig;
+pub use operations::{Hangup, OperationsConfig};
 pub use pile::{
     Capacity, DumpConfig, Exclusive, IncineratorConfig, LoadSlots, PileConfig, RetryConfig,
     UnloadSlots,

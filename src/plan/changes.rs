@@ -194,6 +194,11 @@ impl Changes {
         Ok(Self { steps, settings: keys::settings(was, now) })
     }
 
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.steps.len() + self.settings.len()
+    }
+
     /// True if the plans say the same.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.settings.is_empty()
@@ -265,7 +270,7 @@ fn step(
 }
 
 /// Keys that change at once. Those of crews and incinerators wait for the carts.
-const IN_PLACE: [&str; 2] = ["capacity", "max_attempts"];
+const IN_PLACE: [&str; 3] = ["capacity", "max_attempts", "retry"];
 
 fn how(
     (was, now): (Option<&NodeConfig>, Option<&NodeConfig>),
@@ -273,6 +278,8 @@ fn how(
     has_store: bool,
 ) -> How {
     let restart = |why: &str| How::Restart(why.to_owned());
+    let is_changed = |key: &str| keys.iter().any(|change| change.is_below(key));
+    let is_kept = was.is_some() && now.is_some();
     match (was, now) {
         (Some(was), Some(now)) if was.kind() != now.kind() => {
             return How::Restart(format!(
@@ -290,19 +297,20 @@ fn how(
         Some(NodeConfig::Balancer(_)) => {
             restart("its requests and workers are under way; restart the run to change it")
         }
-        Some(node @ (NodeConfig::Pile(_) | NodeConfig::Dump(_))) => {
-            let is_changed = |key: &str| keys.iter().any(|change| change.is_below(key));
-            let is_kept = was.is_some() && now.is_some();
+        _ if has_store
+            && (!is_kept || ["from", "to", "burn", "store"].into_iter().any(is_changed)) =>
+        {
+            restart("the store is open for the nodes of the start; restart the run to change them")
+        }
+        Some(NodeConfig::Pile(_) | NodeConfig::Dump(_)) => {
+            if is_kept && keys.is_empty() {
+                return restart("restart the run to change it");
+            }
             if is_changed("source") {
                 return restart("its source is being read; restart the run to change it");
             }
-            let in_memory = match node {
-                NodeConfig::Pile(pile) => pile.store.is_some(),
-                NodeConfig::Dump(dump) => dump.store.is_some(),
-                _ => false,
-            };
-            if is_changed("store") || has_store && !in_memory && !is_kept {
-                return restart("the store is open with the piles of the start; restart the run");
+            if is_changed("store") {
+                return restart("its books are kept there; restart the run to change it");
             }
             match is_kept && keys.iter().all(|key| IN_PLACE.iter().any(|at| key.is_below(at))) {
                 true => How::InPlace,

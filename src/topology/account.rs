@@ -10,21 +10,20 @@ use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Clock;
 
 use super::crews::RunningCrew;
+use super::node_set::PilesByKey;
 use super::running::RunningTopology;
-use crate::plan::Plan;
 use crate::report::{Ledger, NodeReport, ReasonReport, Report, RunOutcome};
 
 /// Records why books fail, at the node that failed or, if unknown, at their pile.
-pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> Charges {
-    let piles: Vec<String> = plan.piles.iter().map(|pile| pile.name.clone()).collect();
+pub(super) fn charges(piles: Arc<PilesByKey>, (reasons, clock): (Arc<Reasons>, Clock)) -> Charges {
     Box::new(move |charge| {
         let node = charge.failure.node();
-        let node = node.map_or(piles[charge.pile.index()].as_str(), |node| node);
+        let node = node.map_or_else(|| piles.name(charge.pile), |node| node.to_string());
         let then = match charge.dead {
             true => Then::Final,
             false => Then::Again,
         };
-        reasons.note(node, &charge.book, charge.failure.reason(), then, clock.now());
+        reasons.note(&node, &charge.book, charge.failure.reason(), then, clock.now());
     })
 }
 
@@ -62,11 +61,12 @@ impl RunningTopology {
         let restarts = self.shared.supervisor.all_restarts();
         let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
         let past = |crew: &RunningCrew| crew.past_restarts.load(Ordering::Relaxed);
-        let past: u64 = inner.crews.iter().map(past).sum();
+        let past: u64 = inner.nodes().crews.iter().map(|crew| past(crew)).sum();
         let nodes = self.rows(passed, &of);
         // Snapshots are frequent, and their makespan is not final.
-        let judged = (outcome != RunOutcome::Running).then(|| inner.prediction());
-        let (plan, books) = (&inner.plan, ledger.burned);
+        let present = inner.nodes();
+        let judged = (outcome != RunOutcome::Running).then(|| present.prediction());
+        let (plan, books) = (&present.plan, ledger.burned);
         let reasons = context.reasons.all().into_iter();
         let reasons = reasons.map(|reason| ReasonReport::new(reason, inner.started));
         let wall = match virtually {
@@ -124,7 +124,8 @@ impl RunningTopology {
         };
         let mut rows = Vec::new();
         let mut told = std::collections::BTreeSet::new();
-        for pile in &inner.piles {
+        let present = inner.nodes();
+        for pile in &present.piles {
             let kind = if pile.dump { "dump" } else { "pile" };
             // A source that serves several copies is counted with the first.
             let feeder = (pile.feeder())
@@ -133,7 +134,7 @@ impl RunningTopology {
             let restarts = restarts_of(&pile.name) + feeder;
             rows.push(row(&pile.name, kind, &pile.stats, share(pile.stats.busy()), restarts));
         }
-        for crew in &inner.crews {
+        for crew in &present.crews {
             let all = crew.all();
             let gophers: Vec<NodeReport> = (all.iter().map(|gopher| &gopher.core))
                 .map(|gopher| {
@@ -172,7 +173,7 @@ impl RunningTopology {
             });
             rows.extend(gophers);
         }
-        for fire in &inner.incinerators {
+        for fire in &present.incinerators {
             let busy = share(fire.stats.busy());
             rows.push(row(&fire.name, "incinerator", &fire.stats, busy, restarts_of(&fire.name)));
         }

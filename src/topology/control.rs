@@ -11,6 +11,7 @@ use gopherworks_supervision::clock::Time;
 
 use super::crews::RunningCrew;
 use super::inner::Inner;
+use super::node_set::NodeSet;
 use super::running::RunningTopology;
 use crate::config::limits::MOST_ACTORS;
 use crate::config::{begin, nearest};
@@ -115,18 +116,27 @@ impl Inner {
         self.control().paused.clone()
     }
 
+    /// Runs `act` with the pauses; no drain begins and no node is changed meanwhile.
+    pub(super) fn unless_draining<T>(
+        &self,
+        act: impl FnOnce(&mut BTreeMap<String, String>) -> T,
+    ) -> T {
+        act(&mut self.control().paused)
+    }
+
     /// Ends all pauses; `drain` is called first, and no pause begins after it.
     pub(super) fn end_pauses(&self, drain: impl FnOnce()) {
         let mut control = self.control();
         drain();
         control.paused.clear();
-        for crew in &self.crews {
+        let nodes = self.nodes();
+        for crew in &nodes.crews {
             crew.core.resume();
         }
-        for feeder in &self.feeders {
+        for feeder in &nodes.feeders {
             feeder.resume();
         }
-        for fire in &self.incinerators {
+        for fire in &nodes.incinerators {
             fire.resume();
         }
     }
@@ -190,29 +200,31 @@ impl RunningTopology {
     }
 
     /// The node with this name; for a pause, the source of a pile.
-    fn node(&self, name: &str, act: ControlAct) -> Option<Node<'_>> {
-        let inner = self.inner();
-        let of_crew = |crew: &&RunningCrew| {
+    fn node<'a>(&self, nodes: &'a NodeSet, name: &str, act: ControlAct) -> Option<Node<'a>> {
+        let of_crew = |crew: &&Arc<RunningCrew>| {
             name.strip_prefix(crew.name.as_str()).is_some_and(|rest| rest.starts_with('/'))
         };
-        if let Some(crew) = inner.crews.iter().find(|crew| crew.name == name) {
+        if let Some(crew) = nodes.crews.iter().find(|crew| crew.name == name) {
             return Some(Node::Crew(crew));
         }
-        if let Some(fire) = inner.incinerators.iter().find(|fire| fire.name == name) {
+        if let Some(fire) = nodes.incinerators.iter().find(|fire| fire.name == name) {
             return Some(Node::Incinerator(fire));
         }
-        if let Some(pile) = inner.piles.iter().find(|pile| pile.name == name) {
+        if let Some(pile) = nodes.pile(name) {
             return Some(match (pile.feeder(), act) {
                 (Some(feeder), ControlAct::Pause | ControlAct::Resume) => Node::Source(feeder),
                 _ => Node::Pile(pile),
             });
         }
-        if let Some(feeder) = inner.feeders.iter().find(|feeder| feeder.name == name) {
+        if let Some(feeder) = nodes.feeders.iter().find(|feeder| feeder.name == name) {
             return Some(Node::Source(feeder));
         }
         let known = self.actors().iter().any(|actor| actor == name);
         let serving = || Node::Serving;
-        known.then(|| inner.crews.iter().find(of_crew).map_or_else(serving, Node::Gopher))
+        known.then(|| {
+            let crew = nodes.crews.iter().find(of_crew);
+            crew.map_or_else(serving, |crew| Node::Gopher(crew))
+        })
     }
 
     fn carry_out(
@@ -223,7 +235,8 @@ impl RunningTopology {
         paused: &mut BTreeMap<String, String>,
     ) -> Result<Controlled, ControlError> {
         let inner = self.inner();
-        let node = self.node(name, act).ok_or_else(|| self.unknown(name))?;
+        let nodes = inner.nodes();
+        let node = self.node(&nodes, name, act).ok_or_else(|| self.unknown(name))?;
         if !self.is_running() {
             return Err(ControlError::Impossible("the run has ended or is ending".to_owned()));
         }
@@ -284,13 +297,14 @@ impl RunningTopology {
         if crew.size() == size {
             return Ok(false);
         }
-        crew.resize(size, || self.inner().nodes.next());
+        crew.resize(size, || self.inner().numbers.next());
         self.inner().resized.notify_one();
         Ok(true)
     }
 
     fn unknown(&self, name: &str) -> ControlError {
-        let crews = self.inner().crews.iter().map(|crew| crew.name.clone());
+        let nodes = self.inner().nodes();
+        let crews = nodes.crews.iter().map(|crew| crew.name.clone());
         let names: Vec<String> = crews.chain(self.actors()).collect();
         begin();
         let near = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
@@ -299,16 +313,16 @@ impl RunningTopology {
 
     /// Why a node has no pause, and what has one instead.
     fn no_pause(&self, name: &str, node: &Node<'_>) -> String {
-        let inner = self.inner();
+        let nodes = self.inner().nodes();
         match node {
             Node::Gopher(crew) => format!("a gopher has no pause; pause its crew `{}`", crew.name),
             Node::Pile(pile) => {
-                let crews = inner.plan.crews.iter().filter(|crew| {
+                let crews = nodes.plan.crews.iter().filter(|crew| {
                     let to = match crew.to {
                         Target::Dump(to) => Some(to),
                         Target::Incinerator(_) => None,
                     };
-                    let is = |at: usize| std::ptr::eq(&*inner.piles[at], *pile);
+                    let is = |at: usize| std::ptr::eq(&*nodes.piles[at], *pile);
                     is(crew.from) || to.is_some_and(is)
                 });
                 let crews: Vec<String> = crews.map(|crew| format!("`{}`", crew.name)).collect();

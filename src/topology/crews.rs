@@ -97,6 +97,13 @@ impl RunningCrew {
         }));
     }
 
+    /// Continues the counts of a crew that this one replaces.
+    pub(super) fn goes_on_from(&self, before: &Self) {
+        for (gopher, before) in self.all().iter().zip(before.all()) {
+            gopher.core.stats.goes_on_from(&before.core.stats);
+        }
+    }
+
     /// Every gopher that was ever made.
     pub(super) fn all(&self) -> Vec<Arc<RunningGopher>> {
         self.gophers.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -211,12 +218,16 @@ impl MeanBusy {
 
 type Stopping = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// Numbers the nodes of gophers that are added.
+/// Numbers nodes, those that are added at run time included.
 pub(super) struct NodeNumbers(AtomicU32);
 
 impl NodeNumbers {
     pub(super) fn after(last: u32) -> Self {
         Self(AtomicU32::new(last))
+    }
+
+    pub(super) fn last(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
     }
 
     pub(super) fn next(&self) -> u32 {
@@ -238,9 +249,10 @@ pub(super) async fn keep_sizes(inner: Weak<Inner>, supervisor: SupervisorHandle)
         if now.end.initialized() {
             return;
         }
-        let stop = now.crews.iter().flat_map(|crew| crew.adjust(&supervisor));
+        let nodes = now.nodes();
+        let stop = nodes.crews.iter().flat_map(|crew| crew.adjust(&supervisor));
         let stop: Vec<_> = stop.collect();
-        drop(now);
+        drop((now, nodes));
         // A child must be gone before another one may use its port.
         for (gopher, stopping) in stop {
             stopping.await;

@@ -83,7 +83,7 @@ pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
     let dead: Vec<DeadBook> = dead
         .into_iter()
         .map(|letter| DeadBook {
-            pile: inner.piles[letter.pile.index()].name.clone(),
+            pile: inner.by_key.name(letter.pile),
             key: key_of(&letter.book, &inner.books),
             book: letter.book,
             node: letter.node.map(|node| node.to_string()),

@@ -29,10 +29,11 @@ impl RunningTopology {
     /// Sinks that can't accept books at present: node, reason, and number of waiting books.
     pub fn pauses(&self) -> Vec<(String, String, usize)> {
         let inner = self.inner();
-        let fires = (inner.incinerators.iter())
+        let nodes = inner.nodes();
+        let fires = (nodes.incinerators.iter())
             .map(|fire| (format!("incinerator {}", fire.name), fire.pauses()));
         let crews =
-            (inner.crews.iter()).map(|crew| (format!("crew {}", crew.name), crew.core.pauses()));
+            (nodes.crews.iter()).map(|crew| (format!("crew {}", crew.name), crew.core.pauses()));
         let found = fires.chain(crews);
         found
             .filter_map(|(node, pauses)| pauses.map(|(reason, books)| (node, reason, books)))
@@ -136,7 +137,8 @@ impl RunningTopology {
         let inner = &self.shared.inner;
         let clock = &inner.context.clock;
         let deadline = clock.now() + patience;
-        let feeders = inner.piles.iter().filter_map(|pile| pile.feeder());
+        let nodes = inner.nodes();
+        let feeders = nodes.piles.iter().filter_map(|pile| pile.feeder());
         for feeder in feeders {
             while feeder.is_reading() && clock.now() < deadline {
                 clock.sleep(Duration::from_millis(2)).await;
@@ -165,14 +167,15 @@ impl RunningTopology {
         inner.balancers.give_up_all();
         let clock = &inner.context.clock;
         let deadline = clock.now() + patience;
+        let nodes = inner.nodes();
         let evict = || {
-            inner.incinerators.iter().for_each(|fire| fire.evict());
-            inner.crews.iter().for_each(|crew| crew.core.queue.evict());
-            inner.piles.iter().for_each(|pile| pile.evict());
+            nodes.incinerators.iter().for_each(|fire| fire.evict());
+            nodes.crews.iter().for_each(|crew| crew.core.queue.evict());
+            nodes.piles.iter().for_each(|pile| pile.evict());
         };
         loop {
             evict();
-            let out: usize = inner.crews.iter().map(|crew| crew.core.queue.under_way()).sum();
+            let out: usize = nodes.crews.iter().map(|crew| crew.core.queue.under_way()).sum();
             if out == 0 {
                 break;
             }
@@ -194,7 +197,7 @@ impl RunningTopology {
 fn last_words(inner: &std::sync::Arc<Inner>) -> Vec<String> {
     dead::collect(inner);
     let mut failed = Vec::new();
-    for fire in &inner.incinerators {
+    for fire in &inner.nodes().incinerators {
         if let Err(failure) = fire.finish() {
             failed.push(format!("{}: {failure}", fire.name));
         }

@@ -143,7 +143,7 @@ impl FaultInjector for Reach {
         let Some(inner) = self.inner.upgrade() else {
             return;
         };
-        let Some(pile) = inner.piles.iter().find(|pile| pile.name == node).cloned() else {
+        let Some(pile) = inner.nodes().pile(node).cloned() else {
             return;
         };
         let clock = inner.context.clock.clone();

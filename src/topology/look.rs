@@ -1,11 +1,11 @@
 //! Samples states that no counter records: where carts wait, and which positions piles have
 //! reached. Sampling adds no work to the path of books and carts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use gopherworks_pipeline::__private::Destination;
+use gopherworks_pipeline::__private::{Destination, PileKey};
 use gopherworks_supervision::clock::Time;
 
 use super::ages::Ages;
@@ -17,10 +17,10 @@ use super::running::RunningTopology;
 #[derive(Default)]
 pub(super) struct Looks {
     last: Option<Time>,
-    /// By pile: marks that date its books.
+    /// By key of a pile: marks that date its books.
     ages: Vec<Ages>,
     /// By crew: waiting times of its carts.
-    waits: Vec<Waits>,
+    waits: BTreeMap<String, Waits>,
     /// Books that had passed each node, by name and in the order of [`RunningTopology::nodes`], at
     /// two times at least a second apart.
     passed: VecDeque<(Time, Vec<(String, u64)>)>,
@@ -42,12 +42,20 @@ impl Looks {
     fn look(&mut self, inner: &Inner) {
         let now = inner.context.clock.now();
         let passed = self.last.replace(now).map_or(Duration::ZERO, |last| now - last);
-        self.ages.resize_with(inner.piles.len(), Ages::default);
-        for (ages, pile) in self.ages.iter_mut().zip(&inner.piles) {
-            ages.mark(now, inner.context.custody.positions(pile.key));
+        let nodes = inner.nodes();
+        for pile in &nodes.piles {
+            let at = pile.key.index();
+            let most = self.ages.len().max(at + 1);
+            self.ages.resize_with(most, Ages::default);
+            self.ages[at].mark(now, inner.context.custody.positions(pile.key));
         }
-        self.waits.resize_with(inner.crews.len(), Waits::default);
-        for (waits, crew) in self.waits.iter_mut().zip(&inner.crews) {
+        for crew in &nodes.crews {
+            if !self.waits.contains_key(&crew.name) {
+                self.waits.insert(crew.name.clone(), Waits::default());
+            }
+            let Some(waits) = self.waits.get_mut(&crew.name) else {
+                continue;
+            };
             let (idle, blocked) = waiting(crew);
             let share = |carts: usize| carts as f64 / crew.core.queue.carts().max(1) as f64;
             waits.idle += passed.mul_f64(share(idle).min(1.0));
@@ -55,9 +63,9 @@ impl Looks {
         }
     }
 
-    /// Age of the first book of the pile with this index.
-    pub(super) fn oldest(&self, pile: usize) -> Option<Duration> {
-        self.ages.get(pile)?.oldest(self.last?)
+    /// Age of the first book of a pile.
+    pub(super) fn oldest(&self, pile: PileKey) -> Option<Duration> {
+        self.ages.get(pile.index())?.oldest(self.last?)
     }
 
     /// Books per second that pass each node, over the last one or two seconds, or since the last
@@ -88,7 +96,7 @@ impl Looks {
         rates
     }
 
-    pub(super) fn waits(&self, crew: usize) -> Waits {
+    pub(super) fn waits(&self, crew: &str) -> Waits {
         self.waits.get(crew).copied().unwrap_or_default()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gopherworks_pipeline::__private::MakeSource;
 use gopherworks_pipeline::burn::Burn;
 use gopherworks_pipeline::source::Source;
+use gopherworks_pipeline::transform::Transform;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::clock::Clock;
@@ -33,9 +34,35 @@ pub(super) struct Sites {
 }
 
 /// The created sources and burns.
+#[derive(Default)]
 pub(super) struct Made {
-    pub(super) sources: Vec<Box<dyn Source>>,
-    pub(super) burns: Vec<Box<dyn Burn>>,
+    /// By source of the plan; `None` if it was not needed.
+    pub(super) sources: Vec<Option<Box<dyn Source>>>,
+    /// By incinerator, likewise.
+    pub(super) burns: Vec<Option<Box<dyn Burn>>>,
+    /// By crew: a work for the first life of each gopher, if that was needed.
+    pub(super) works: Vec<Vec<Guarded<Box<dyn Transform>>>>,
+}
+
+/// What has to be made, by the order of the plan.
+pub(super) struct Needs {
+    pub(super) sources: Vec<bool>,
+    pub(super) burns: Vec<bool>,
+    pub(super) works: Vec<bool>,
+    /// True to keep the works; otherwise one of each is made to see whether that fails.
+    pub(super) keeps_works: bool,
+}
+
+impl Needs {
+    /// What a start needs.
+    pub(super) fn all(plan: &Plan) -> Self {
+        Self {
+            sources: vec![true; plan.sources.len()],
+            burns: vec![true; plan.incinerators.len()],
+            works: vec![true; plan.crews.len()],
+            keeps_works: false,
+        }
+    }
 }
 
 impl Sites {
@@ -87,9 +114,9 @@ impl Sites {
         }
     }
 
-    /// Creates everything that can fail.
-    pub(super) async fn make(&self, clock: &Clock) -> Result<Made, StartError> {
-        self.apart(clock, Self::make_here).await
+    /// Creates everything that can fail and is needed.
+    pub(super) async fn make(&self, clock: &Clock, needs: Needs) -> Result<Made, StartError> {
+        self.apart(clock, move |sites| sites.make_here(&needs)).await
     }
 
     /// Calls `step` without blocking the caller; a simulation, which has a single thread, calls it
@@ -118,25 +145,37 @@ impl Sites {
         }
     }
 
-    fn make_here(&self) -> Result<Made, StartError> {
+    fn make_here(&self, needs: &Needs) -> Result<Made, StartError> {
         let failed = |node: &str| {
             let node = node.to_owned();
             move |failure| StartError::Node { node, failure }
         };
-        let mut made = Made { sources: Vec::new(), burns: Vec::new() };
-        let read = self.plan.sources.iter();
-        for source in read.filter(|_| !self.options.without_sources) {
-            made.sources.push(self.maker(source)().map_err(failed(&source.name))?);
+        let (mut made, plan) = (Made::default(), &self.plan);
+        for (source, needed) in plan.sources.iter().zip(&needs.sources) {
+            let needed = *needed && !self.options.without_sources;
+            let source = needed.then(|| self.maker(source)().map_err(failed(&source.name)));
+            made.sources.push(source.transpose()?);
         }
-        for fire in &self.plan.incinerators {
-            let burn = self.burn(fire).map_err(failed(&fire.name))?;
-            made.burns.push(burn);
+        for (fire, needed) in plan.incinerators.iter().zip(&needs.burns) {
+            let burn = needed.then(|| self.burn(fire).map_err(failed(&fire.name)));
+            made.burns.push(burn.transpose()?);
         }
-        for crew in &self.plan.crews {
-            if let Some(work) = crew.work.as_ref().filter(|_| !self.options.dry) {
-                // Only a check: each gopher creates its own later. Drops of user code are guarded.
-                work.make(&self.site(&crew.name)).map(Guarded::new).map_err(failed(&crew.name))?;
+        for (crew, needed) in plan.crews.iter().zip(&needs.works) {
+            let mut works = Vec::new();
+            if let Some(work) = crew.work.as_ref().filter(|_| *needed && !self.options.dry) {
+                let site = self.site(&crew.name);
+                let gophers = if needs.keeps_works { crew.gophers.len() } else { 1 };
+                for _ in 0..gophers {
+                    // Drops of user code are guarded.
+                    let work = work.make(&site).map(Guarded::new).map_err(failed(&crew.name))?;
+                    works.push(work);
+                }
             }
+            if !needs.keeps_works {
+                // Only a check: each gopher creates its own later.
+                works.clear();
+            }
+            made.works.push(works);
         }
         Ok(made)
     }

@@ -187,7 +187,7 @@ impl RunningTopology {
             self.piles(looks, &mut rows);
             self.crews(looks, &mut rows);
         });
-        for fire in &inner.incinerators {
+        for fire in &inner.nodes().incinerators {
             let (held, paused) = rows.why(&fire.name, fire.pauses());
             let state = state(&fire.port, fire.is_closed(), paused.is_some());
             let row = row(&fire.name, "incinerator", state, &fire.stats);
@@ -230,7 +230,7 @@ impl RunningTopology {
 
     fn piles(&self, looks: &Looks, rows: &mut Rows) {
         let mut told = std::collections::BTreeSet::new();
-        for (key, pile) in self.inner().piles.iter().enumerate() {
+        for pile in &self.inner().nodes().piles {
             // A source that serves several copies is counted with the first.
             let feeder = pile.feeder().filter(|feeder| told.insert(feeder.name.clone()));
             let kind = if pile.dump { "dump" } else { "pile" };
@@ -239,7 +239,7 @@ impl RunningTopology {
             let state = state(&pile.port, pile.is_closed(), held);
             rows.add(NodeStatus {
                 restarts: feeder.map_or(0, |feeder| rows.restarts(&feeder.name)),
-                pile: Some(self.pile_status(pile, looks, key)),
+                pile: Some(self.pile_status(pile, looks)),
                 paused,
                 held,
                 ..row(&pile.name, kind, state, &pile.stats)
@@ -247,15 +247,15 @@ impl RunningTopology {
         }
     }
 
-    fn pile_status(&self, pile: &PileCore, looks: &Looks, key: usize) -> PileStatus {
+    fn pile_status(&self, pile: &PileCore, looks: &Looks) -> PileStatus {
         let (counts, (takers, givers)) = (pile.counts(), pile.parked());
         PileStatus {
             ready: counts.ready - counts.delayed,
             delayed: counts.delayed,
             leased: counts.leased,
             stored: counts.late,
-            oldest_s: looks.oldest(key).map(|age| age.as_secs_f64()),
-            capacity: pile.capacity_books,
+            oldest_s: looks.oldest(pile.key).map(|age| age.as_secs_f64()),
+            capacity: pile.capacity_books(),
             durable: self.inner().context.custody.is_durable(pile.key),
             source: pile.feeder().is_some(),
             carts_for_books: takers,
@@ -264,10 +264,10 @@ impl RunningTopology {
     }
 
     fn crews(&self, looks: &Looks, rows: &mut Rows) {
-        for (key, crew) in self.inner().crews.iter().enumerate() {
+        for crew in &self.inner().nodes().crews {
             let (held, paused) = rows.why(&crew.name, crew.core.pauses());
             let is_closed = crew.core.queue.is_done() || held && crew.core.from.is_closed();
-            let waits = looks.waits(key);
+            let waits = looks.waits(&crew.name);
             let (idle, blocked) = (waits.idle.as_secs_f64(), waits.blocked.as_secs_f64());
             let waited = NodeStatus {
                 paused,

@@ -21,13 +21,14 @@ pub(super) fn start(inner: &Arc<Inner>, lease: Duration) {
     let Some(backend) = inner.context.custody.backend() else {
         return;
     };
-    let owned = inner.feeders.iter().filter_map(|feeder| Some((feeder, feeder.shares()?)));
+    let nodes = inner.nodes();
+    let owned = nodes.feeders.iter().filter_map(|feeder| Some((feeder, feeder.shares()?)));
     for (feeder, shares) in owned {
         let (inner, feeder) = (Arc::downgrade(inner), Arc::downgrade(feeder));
         let owner = Owner { backend: backend.clone(), lease, shares, held: None };
         actix_rt::spawn(owner.run(inner, feeder));
     }
-    for (plan, pile) in inner.plan.piles.iter().zip(&inner.piles) {
+    for (plan, pile) in nodes.plan.piles.iter().zip(&nodes.piles) {
         let elsewhere = plan.elsewhere.as_ref().filter(|elsewhere| elsewhere.awaited);
         if let Some(source) = elsewhere.and_then(|elsewhere| elsewhere.source.clone()) {
             let clock = inner.context.clock.clone();

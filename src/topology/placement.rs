@@ -1,8 +1,8 @@
 //! Placement: nodes that pass carts to each other share an arbiter; there are at most as many
 //! arbiters as cores.
 
+use gopherworks_supervision::Arbiters;
 use gopherworks_supervision::clock::Clock;
-use gopherworks_supervision::{Arbiters, ChildThread};
 
 use crate::config::elements::Placement;
 use crate::plan::{Plan, Target};
@@ -10,7 +10,6 @@ use crate::plan::{Plan, Target};
 /// The arbiter of each node.
 pub(super) struct Places {
     wanted: usize,
-    pub(super) arbiters: Option<Arbiters>,
     /// Number of each pile's arbiter, modulo the number of arbiters.
     pub(super) piles: Vec<usize>,
     pub(super) incinerators: Vec<usize>,
@@ -46,7 +45,6 @@ impl Places {
         let wanted = plan.execution.cores.min(most).max(1);
         Self {
             wanted,
-            arbiters: None,
             piles: (0..piles).map(number).collect(),
             incinerators: (piles..piles + fires).map(number).collect(),
             crews: (piles + fires..nodes).map(number).collect(),
@@ -54,13 +52,7 @@ impl Places {
     }
 
     /// Starts the arbiters; called last, when nothing can fail any more.
-    pub(super) fn make_arbiters(&mut self, plan: &Plan, clock: &Clock) {
-        let hang_after = Some(plan.supervision.hang_after);
-        self.arbiters = Some(Arbiters::start(self.wanted, hang_after, clock));
-    }
-
-    pub(super) fn at(&self, number: usize) -> ChildThread {
-        let slot = (self.arbiters.as_ref()).and_then(|arbiters| arbiters.slot(number));
-        slot.map_or(ChildThread::Here, |slot| ChildThread::Slot(slot.clone()))
+    pub(super) fn arbiters(&self, plan: &Plan, clock: &Clock) -> Arbiters {
+        Arbiters::start(self.wanted, Some(plan.supervision.hang_after), clock)
     }
 }

@@ -136,8 +136,8 @@ impl RunningTopology {
         &self.shared.inner
     }
 
-    fn pile(&self, name: &str) -> Option<&Arc<PileCore>> {
-        self.inner().piles.iter().find(|pile| pile.name == name)
+    fn pile(&self, name: &str) -> Option<Arc<PileCore>> {
+        self.inner().nodes().pile(name).cloned()
     }
 
     /// Offers books to a pile, all or none, and waits for space. After `Ok` they are accounted for,
@@ -188,7 +188,8 @@ impl RunningTopology {
     /// Names of the sources that have ended, and that earlier runs on the store had read to their
     /// ends.
     pub fn sources_read_before(&self) -> Vec<String> {
-        let feeders = self.inner().feeders.iter().filter(|feeder| feeder.was_read_before());
+        let nodes = self.inner().nodes();
+        let feeders = nodes.feeders.iter().filter(|feeder| feeder.was_read_before());
         let sources = feeders.map(|feeder| feeder.name.trim_end_matches(".source").to_owned());
         sources.collect()
     }
@@ -206,7 +207,9 @@ impl RunningTopology {
     /// True while it runs, is not being drained, and its store works.
     #[cfg(feature = "actix-web")]
     pub(crate) fn is_ready(&self) -> bool {
-        self.is_running() && !self.inner().context.is_draining() && !self.is_store_down()
+        let inner = self.inner();
+        let leaves = inner.leaving.load(Ordering::Acquire) || inner.context.is_draining();
+        self.is_running() && !leaves && !self.is_store_down()
     }
 
     /// True while it accepts offers and requests.
@@ -256,7 +259,8 @@ impl RunningTopology {
 
     /// Number of books that the sources will give, if all know it, and whether all have ended.
     pub fn expected(&self) -> (Option<u64>, bool) {
-        let feeders = &self.inner().feeders;
+        let nodes = self.inner().nodes();
+        let feeders = &nodes.feeders;
         if feeders.is_empty() {
             return (None, false);
         }
@@ -273,12 +277,13 @@ impl RunningTopology {
     #[cfg(feature = "simulate")]
     pub(crate) fn is_endless(&self) -> bool {
         let inner = self.inner();
-        inner.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.balancers.are_endless()
+        let nodes = inner.nodes();
+        nodes.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.balancers.are_endless()
     }
 
     #[cfg(feature = "simulate")]
-    pub(crate) fn plan(&self) -> &Plan {
-        &self.inner().plan
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.inner().nodes().plan.clone()
     }
 
     /// Number of requests that will be made, if all requesters know it, and of those that are over.
@@ -346,10 +351,11 @@ impl RunningTopology {
         self.shared.supervisor.draining();
         inner.balancers.close();
         inner.close_sources();
-        for fire in &inner.incinerators {
+        let nodes = inner.nodes();
+        for fire in &nodes.incinerators {
             fire.hurry();
         }
-        for crew in &inner.crews {
+        for crew in &nodes.crews {
             crew.core.hurry();
         }
         for (node, reason, books) in self.pauses().into_iter().filter(|(.., books)| *books > 0) {
@@ -361,9 +367,23 @@ impl RunningTopology {
     /// nothing drains.
     pub fn drain_deadline(&self) -> Option<Duration> {
         let inner = self.inner();
-        let servers = (inner.plan.requesters.iter()).filter_map(|asks| asks.http.as_ref());
+        let plan = inner.nodes().plan.clone();
+        let servers = (plan.requesters.iter()).filter_map(|asks| asks.http.as_ref());
         let grace = servers.map(|http| http.grace).max().unwrap_or_default();
-        inner.drain_deadline.map(|deadline| deadline + grace)
+        plan.execution.drain_deadline.map(|deadline| deadline + grace)
+    }
+
+    /// Time between the signal for a drain and the drain, by `[operations]`; `None` if there is no
+    /// such time.
+    pub fn grace(&self) -> Option<Duration> {
+        let nodes = self.inner().nodes();
+        let grace = nodes.plan.operations.as_ref().map(|config| config.grace);
+        grace.filter(|grace| !grace.is_zero())
+    }
+
+    /// Fails readiness, before [`RunningTopology::close`] begins the drain. Nothing else changes.
+    pub fn leave(&self) {
+        self.inner().leaving.store(true, Ordering::Release);
     }
 
     /// Waits until a fault kills the process; returns the time until it is started again.

@@ -21,7 +21,7 @@ pub(crate) struct SeenOnPile {
 impl RunningTopology {
     /// The drawing, with every copy.
     pub(crate) fn picture(&self) -> Picture {
-        Picture::new(&self.inner().plan.config, Copies::Expanded)
+        Picture::new(&self.inner().nodes().plan.config, Copies::Expanded)
     }
 
     /// Names of durable piles, and what their books survive.
@@ -74,7 +74,7 @@ impl RunningTopology {
         page: (usize, usize),
     ) -> Option<Vec<SeenOnPile>> {
         let inner = self.inner();
-        let key = inner.piles.iter().find(|known| known.name == pile)?.key;
+        let key = inner.nodes().pile(pile)?.key;
         let now = inner.context.clock.now();
         let books = inner.context.custody.look(key, wanted, page).into_iter();
         let books = books.map(|seen| {
@@ -90,13 +90,13 @@ impl RunningTopology {
 
     /// Name of the node with this number.
     fn named(&self, node: u32) -> Option<String> {
-        let inner = self.inner();
-        let piles = inner.piles.iter().map(|pile| (pile.node, &pile.name));
-        let fires = inner.incinerators.iter().map(|fire| (fire.node, &fire.name));
-        let gophers = inner.crews.iter().flat_map(|crew| {
+        let nodes = self.inner().nodes();
+        let piles = nodes.piles.iter().map(|pile| (pile.node, &pile.name));
+        let fires = nodes.incinerators.iter().map(|fire| (fire.node, &fire.name));
+        let gophers = nodes.crews.iter().flat_map(|crew| {
             crew.all().into_iter().map(|gopher| (gopher.node, gopher.core.name.clone()))
         });
-        let nodes = piles.chain(fires).map(|(number, name)| (number, name.clone()));
-        nodes.chain(gophers).find_map(|(number, name)| (number == node).then_some(name))
+        let others = piles.chain(fires).map(|(number, name)| (number, name.clone()));
+        others.chain(gophers).find_map(|(number, name)| (number == node).then_some(name))
     }
 }

@@ -318,9 +318,9 @@ pub(super) fn found(plan: &Plan, opened: &Opened) -> FoundStore {
 
 /// The keeper's callbacks into the run.
 pub(super) fn hooks(inner: &Inner) -> KeeperHooks {
-    let (context, fires) = (&inner.context, &inner.incinerators);
-    let fires: Vec<Weak<IncineratorCore>> = fires.iter().map(Arc::downgrade).collect();
-    let feeders: Vec<Weak<FeederCore>> = inner.feeders.iter().map(Arc::downgrade).collect();
+    let (context, nodes) = (&inner.context, inner.nodes());
+    let fires: Vec<Weak<IncineratorCore>> = nodes.incinerators.iter().map(Arc::downgrade).collect();
+    let feeders: Vec<Weak<FeederCore>> = nodes.feeders.iter().map(Arc::downgrade).collect();
     let [sync, down, up, lost] = [(); 4].map(|()| Arc::downgrade(context));
     KeeperHooks {
         sync: Box::new(move || {

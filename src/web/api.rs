@@ -4,6 +4,7 @@ mod books;
 mod control;
 mod document;
 mod nodes;
+mod reload;
 mod stream;
 
 use actix_web::http::StatusCode;
@@ -22,6 +23,7 @@ pub use document::openapi;
 pub(super) use nodes::{
     Drawing, LedgerNow, NodeDetail, NodePage, NodeQuery, drawing, ledger, node, nodes, topology,
 };
+pub(super) use reload::reload;
 pub(super) use stream::{StreamData, Streams, stream};
 
 /// A refused request.

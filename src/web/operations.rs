@@ -22,7 +22,7 @@ use super::api::{MOST_BODY, Refusal, Streams};
 use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::page;
-use super::routes::{CHANGES, Change, ROUTES, Route};
+use super::routes::{CHANGES, Change, RELOAD, ROUTES, Route};
 use super::shutdown::PATIENCE;
 use super::watched::Watched;
 use crate::topology::RunningTopology;
@@ -353,6 +353,24 @@ impl Operations {
                 let resource = resource.app_data(web::PayloadConfig::new(MOST_BODY));
                 config.service(resource.guard(guard::Post()).route(web::post().to(made)));
             }
+            let again = of.clone();
+            let reload = move |request: HttpRequest, body: Result<web::Bytes, _>| {
+                let of = again.clone();
+                async move {
+                    let refused = of.foreign(&request);
+                    if let Some(no) = refused.or_else(|| Some(of.no_control(&request)?.response()))
+                    {
+                        return protected(no);
+                    }
+                    let answer = match body.map_err(too_long) {
+                        Ok(body) => super::api::reload(&of, &request, &body).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    protected(answer.unwrap_or_else(|no| no.response()))
+                }
+            };
+            let resource = web::resource(RELOAD).app_data(web::PayloadConfig::new(MOST_BODY));
+            config.service(resource.guard(guard::Post()).route(web::post().to(reload)));
             for Route { path, show, .. } in ROUTES {
                 let readable = guard::Any(guard::Get()).or(guard::Head());
                 let of = of.clone();

@@ -68,6 +68,9 @@ pub(super) const CHANGES: &[Change] = &[
     },
 ];
 
+/// The route of reloads: POST, with the token.
+pub(super) const RELOAD: &str = "/api/reload";
+
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

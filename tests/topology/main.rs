@@ -12,6 +12,7 @@ mod paused_crews;
 mod poison;
 mod random_designs;
 mod relay;
+mod reload;
 mod retries;
 mod shared_stores;
 #[cfg(feature = "sqlite")]

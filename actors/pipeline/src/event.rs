@@ -98,6 +98,16 @@ pub enum Event {
         /// The operator, such as the address of a client.
         by: String,
     },
+    /// The run goes on with another plan.
+    Reloaded {
+        /// Number of changes.
+        changes: usize,
+    },
+    /// Another plan could not take the place of the present one, which goes on.
+    ReloadFailed {
+        /// Why it could not, as text.
+        reason: String,
+    },
     /// The sources are closed; books and requests in flight are completed.
     Draining,
     /// The run is over and all books are accounted for; later events are only explanations.
@@ -125,6 +135,8 @@ impl Event {
             Event::StoreDown { .. }
             | Event::StoreUp { .. }
             | Event::LeasesLost { .. }
+            | Event::Reloaded { .. }
+            | Event::ReloadFailed { .. }
             | Event::Draining
             | Event::Ended
             | Event::Escalated { .. } => None,
@@ -148,6 +160,8 @@ impl Event {
             Event::StoreUp { .. } => "store_up",
             Event::LeasesLost { .. } => "leases_lost",
             Event::Control { act, .. } => act.event(),
+            Event::Reloaded { .. } => "reloaded",
+            Event::ReloadFailed { .. } => "reload_failed",
             Event::Draining => "draining",
             Event::Ended => "ended",
             Event::Escalated { .. } => "escalated",
@@ -163,6 +177,7 @@ impl Event {
             Event::Unavailable { reason, .. }
             | Event::SinkClosed { reason, .. }
             | Event::StoreDown { reason, .. }
+            | Event::ReloadFailed { reason }
             | Event::Escalated { reason } => reason.clone(),
             Event::Available { after, .. } | Event::StoreUp { after } => {
                 format!("after {:.3} s", after.as_secs_f64())
@@ -172,6 +187,7 @@ impl Event {
                 format!("to {gophers} gophers, by {by}")
             }
             Event::Control { by, .. } => format!("by {by}"),
+            Event::Reloaded { changes } => format!("{changes} changes"),
             Event::Restarting { .. } | Event::Closed { .. } | Event::Draining | Event::Ended => {
                 String::new()
             }
@@ -200,6 +216,8 @@ impl fmt::Display for Event {
             Event::StoreUp { after } => write!(f, "store up {}", Time::ZERO + *after),
             Event::SinkClosed { reason, .. } => write!(f, "sink closed {reason:?}"),
             Event::Control { act, by, .. } => write!(f, "control {act} {by:?}"),
+            Event::Reloaded { changes } => write!(f, "reloaded {changes}"),
+            Event::ReloadFailed { reason } => write!(f, "reload failed {reason:?}"),
             Event::Draining => f.write_str("draining"),
             Event::Ended => f.write_str("ended"),
             Event::Escalated { reason } => write!(f, "escalated {reason:?}"),

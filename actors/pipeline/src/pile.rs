@@ -7,6 +7,7 @@
 //! thread (see `service`); the actor handles what has to wait: for books, space, a timer, or the
 //! end.
 
+mod change;
 mod core;
 mod service;
 

@@ -30,6 +30,15 @@ impl NodeStats {
         self.waits.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Starts with the counts of `other`, a node that this one replaces.
+    pub fn goes_on_from(&self, other: &Self) {
+        let all = [&self.books, &self.carts, &self.busy, &self.waits];
+        let before = [&other.books, &other.carts, &other.busy, &other.waits];
+        for (count, before) in all.into_iter().zip(before) {
+            count.fetch_add(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// Number of books that passed.
     pub fn books(&self) -> u64 {
         self.books.load(Ordering::Relaxed)

@@ -17,6 +17,13 @@ pub struct OperationsConfig {
     /// A secret of at least 16 characters, such as `"${env.OPS_TOKEN}"`: requests that send it as
     /// `Authorization: Bearer` may see the bodies of books, and change nodes.
     pub token: Option<Secret>,
+    /// What SIGHUP does.
+    #[key(default)]
+    pub hangup: Hangup,
+    /// Time between the first SIGTERM, SIGINT or SIGHUP, from which on `/health/ready` fails, and
+    /// the drain, for load balancers to notice.
+    #[key(default, max = 86_400, because = "a grace period takes a day at most")]
+    pub grace: Duration,
     /// Hosts that a request may name besides the address that is listened on, such as
     /// ["ops.example"]; ["*"] allows any.
     #[key(as = Vec<Host>, default)]
@@ -28,4 +35,15 @@ pub struct OperationsConfig {
         because = "snapshots are 100 ms to 60 s apart"
     )]
     pub sample: Duration,
+}
+
+/// What SIGHUP does to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Element)]
+#[element(words)]
+pub enum Hangup {
+    /// It drains the run, as SIGTERM does.
+    #[default]
+    Drain,
+    /// The run reads its file again and goes on with it.
+    Reload,
 }

@@ -32,7 +32,7 @@ pub struct KeyChange {
 
 impl KeyChange {
     /// True for `key` itself, and for keys below it.
-    pub(super) fn is_below(&self, key: &str) -> bool {
+    pub(crate) fn is_below(&self, key: &str) -> bool {
         let rest = self.key.strip_prefix(key);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
@@ -168,12 +168,14 @@ pub(super) fn of(was: &NodeConfig, now: &NodeConfig) -> Vec<KeyChange> {
             keys.value::<Exclusive>("exclusive", &was.exclusive.into(), &now.exclusive.into());
             keys.value::<u32>("max_attempts", &was.max_attempts, &now.max_attempts);
             keys.option::<RetryConfig>("retry", &was.retry, &now.retry);
+            keys.option::<RetryConfig>("retry", &was.retry, &now.retry);
             keys.option::<PileStore>("store", &was.store, &now.store);
         }
         (Node::Dump(was), Node::Dump(now)) => {
             keys.value::<Capacity>("capacity", &was.capacity, &now.capacity);
             keys.value::<Exclusive>("exclusive", &was.exclusive, &now.exclusive);
             keys.value::<u32>("max_attempts", &was.max_attempts, &now.max_attempts);
+            keys.option::<RetryConfig>("retry", &was.retry, &now.retry);
             keys.option::<RetryConfig>("retry", &was.retry, &now.retry);
             keys.option::<PileStore>("store", &was.store, &now.store);
         }

@@ -6,8 +6,9 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::super::Operations;
-use super::super::routes::{Answer, CHANGES, Change, ROUTES, Route, SchemaOf};
+use super::super::routes::{Answer, CHANGES, Change, RELOAD, ROUTES, Route, SchemaOf};
 use super::control::Done;
+use super::reload::{NotReloaded, ReloadBody, Reloaded};
 use super::{Question, Refusal};
 
 pub(crate) fn document(_: &Operations, _: &HttpRequest) -> Answer {
@@ -30,7 +31,8 @@ pub fn openapi() -> Value {
     let changes: Vec<_> = (CHANGES.iter())
         .map(|change| (change.path.to_owned(), posted(change, &refusal, &mut generator)))
         .collect();
-    let paths: Map<String, Value> = paths.into_iter().chain(changes).collect();
+    let reload = (RELOAD.to_owned(), reloaded(&refusal, &mut generator));
+    let paths: Map<String, Value> = paths.into_iter().chain(changes).chain([reload]).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -70,6 +72,31 @@ fn posted(change: &Change, refusal: &Schema, generator: &mut SchemaGenerator) ->
                     "description": "OK",
                     "content": { "application/json": { "schema": done } },
                 },
+                "default": { "description": "Refused", "content": refused },
+            },
+        },
+    })
+}
+
+fn reloaded(refusal: &Schema, generator: &mut SchemaGenerator) -> Value {
+    let json = |schema: Schema| json!({ "application/json": { "schema": schema } });
+    let parameters = in_query(Some(SchemaGenerator::subschema_for::<Question>), generator);
+    let body = json(generator.subschema_for::<ReloadBody>());
+    let done = json(generator.subschema_for::<Reloaded>());
+    let not = json(generator.subschema_for::<NotReloaded>());
+    let refused = json(refusal.clone());
+    json!({
+        "post": {
+            "summary": "Reads the file of the run again and goes on with it, or says what would \
+                change; a failure leaves everything as it was",
+            "parameters": parameters,
+            "security": [{ "token": [] }],
+            "requestBody": { "content": body },
+            "responses": {
+                "200": { "description": "OK", "content": done },
+                "409": { "description": "It needs a restart, or has to wait", "content": not },
+                "422": { "description": "The file has mistakes", "content": not },
+                "500": { "description": "A step failed", "content": not },
                 "default": { "description": "Refused", "content": refused },
             },
         },

@@ -39,6 +39,20 @@ struct PileCustody {
     journal: Option<Arc<Journal>>,
 }
 
+impl PileCustody {
+    /// A pile of which nothing matters to a store.
+    fn new(shelf: Shelf, custody: Weak<Custody>) -> Self {
+        Self {
+            shelf: Mutex::new(shelf),
+            // Returns are at most one per cart: with up to 64 carts a drop never allocates.
+            inbox: Mutex::new(Vec::with_capacity(64)),
+            waiting: AtomicUsize::new(0),
+            home: Home::of(custody),
+            journal: None,
+        }
+    }
+}
+
 /// The books of all piles, outside the actors.
 ///
 /// # Guarantees
@@ -47,7 +61,8 @@ struct PileCustody {
 /// lease wins, all others return `Settled::Stale`. A dropped lease is returned through
 /// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
 pub struct Custody {
-    piles: Vec<PileCustody>,
+    /// Append-only: a removed pile stays, empty.
+    piles: boxcar::Vec<PileCustody>,
     ledger: Ledger,
     outcomes: BookOutcomes,
     dead: Mutex<(VecDeque<DeadLetter>, u64)>,
@@ -56,12 +71,13 @@ pub struct Custody {
     clock: Clock,
     bell: Bell,
     buffers: Buffers,
+    me: Weak<Self>,
 }
 
 impl std::fmt::Debug for Custody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Custody")
-            .field("piles", &self.piles.len())
+            .field("piles", &self.piles.count())
             .field("ledger", &self.ledger())
             .finish()
     }
@@ -91,21 +107,15 @@ impl Custody {
         journal: Option<&Arc<Journal>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| Self {
-            piles: piles
-                .into_iter()
-                .enumerate()
+            piles: (0..)
+                .map(PileKey)
+                .zip(piles)
                 .map(|(key, (bound, max_attempts))| PileCustody {
-                    shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
-                    // Returns are at most one per cart: with up to 64 carts a drop never
-                    // allocates.
-                    inbox: Mutex::new(Vec::with_capacity(64)),
-                    waiting: AtomicUsize::new(0),
-                    home: Home::of(me.clone()),
-                    journal: journal
-                        .filter(|journal| journal.is_concerned(PileKey(key as u32)))
-                        .cloned(),
+                    journal: journal.filter(|journal| journal.is_concerned(key)).cloned(),
+                    ..PileCustody::new(Shelf::new(key, bound, max_attempts), me.clone())
                 })
                 .collect(),
+            me: me.clone(),
             ledger,
             outcomes: BookOutcomes::default(),
             dead: Mutex::default(),
@@ -117,9 +127,40 @@ impl Custody {
         })
     }
 
-    /// Delays further attempts at the books of `pile`. Called before the start.
-    pub fn retry_after(&self, pile: PileKey, retry: Retry) {
+    /// Delays further attempts at the books of `pile`; `None` ends that.
+    pub fn retry_after(&self, pile: PileKey, retry: Option<Retry>) {
         self.shelf(pile).retry_after(retry);
+    }
+
+    /// Adds an empty pile in memory.
+    pub fn add_pile(&self, bound: Bound, max_attempts: u32) -> PileKey {
+        let pile = self.piles.push_with(|key| {
+            let shelf = Shelf::new(PileKey(key as u32), bound, max_attempts);
+            PileCustody::new(shelf, self.me.clone())
+        });
+        PileKey(pile as u32)
+    }
+
+    /// Changes the bound of `pile`, and the attempts (>= 1) after which a book becomes a dead
+    /// letter. Books above the bound stay.
+    pub fn rebound(&self, pile: PileKey, bound: Bound, max_attempts: u32) {
+        self.shelf(pile).rebound(bound, max_attempts);
+    }
+
+    /// Moves the books of `from` that may be leased now to `to`, beyond its bound if need be;
+    /// returns how many.
+    pub fn move_all(&self, from: PileKey, to: PileKey) -> usize {
+        self.collect(from);
+        let all = Want { books: usize::MAX, bytes: None };
+        let Some(lease) = self.lease(from, all, HolderId::NONE) else {
+            return 0;
+        };
+        let books = lease.len();
+        // Nothing is released: with a reservation there is no check for space.
+        match self.pass_on(lease, None, to, Some((0, 0))) {
+            Ok(Settled::Done { .. }) => books,
+            Ok(Settled::Stale) | Err(_) => 0,
+        }
     }
 
     fn pile(&self, pile: PileKey) -> &PileCustody {
@@ -411,7 +452,7 @@ impl Custody {
 
     /// A consistent account of all books.
     pub fn ledger(&self) -> LedgerReport {
-        let shelves: Vec<_> = self.piles.iter().map(|pile| lock(&pile.shelf)).collect();
+        let shelves: Vec<_> = self.piles.iter().map(|(_, pile)| lock(&pile.shelf)).collect();
         let here = |shelf: &MutexGuard<'_, Shelf>| shelf.ready() + shelf.leased() + shelf.behind();
         let in_flight = shelves.iter().map(here).sum::<usize>();
         self.ledger.report(in_flight as u64)

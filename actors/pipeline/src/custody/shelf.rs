@@ -3,6 +3,7 @@
 
 mod fence;
 mod look;
+mod rebound;
 mod recall;
 mod recover;
 mod settlement;
@@ -359,8 +360,8 @@ impl Shelf {
     }
 
     /// Delays further attempts at books whose failure does not say when to try again.
-    pub fn retry_after(&mut self, retry: Retry) {
-        self.retry = Some(retry);
+    pub fn retry_after(&mut self, retry: Option<Retry>) {
+        self.retry = retry;
     }
 
     /// Carries out the verdicts on a lease. Returned books are taken back even above the bound.

@@ -114,9 +114,9 @@ impl CrewCore {
             && !queue.is_exclusive(NextStep::Unload);
         // At most half of the carts and of each pile's capacity, so that one group can be loaded
         // while another is under way.
-        let half = |pile: &PileCore| match pile.capacity_bytes {
+        let half = |pile: &PileCore| match pile.capacity_bytes() {
             Some(_) => 0,
-            None => (pile.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 2)),
+            None => pile.capacity_books().map_or(COUPLED, |most| COUPLED.min(most as usize / 2)),
         };
         let books = match &self.to {
             Destination::Dump(dump) => half(dump).min(half(&self.from)),

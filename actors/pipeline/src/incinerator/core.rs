@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::burn_queue::BurnQueue;
@@ -38,7 +38,7 @@ pub struct IncineratorCore {
     pub(super) context: Arc<PipelineContext>,
     pub(super) make: MakeBurn,
     /// Piles that crews empty into it.
-    upstream: Vec<Arc<PileCore>>,
+    upstream: RwLock<Vec<Arc<PileCore>>>,
     pub(super) waiting: Mutex<VecDeque<Cart>>,
     /// Carts burning in the thread pool, and those queued for it.
     pub(super) burn_queue: Arc<BurnQueue>,
@@ -85,7 +85,7 @@ impl IncineratorCore {
             stats: NodeStats::default(),
             context: context.clone(),
             make,
-            upstream,
+            upstream: RwLock::new(upstream),
             waiting: Mutex::default(),
             burn_queue: Arc::default(),
             wake_pending: Latch::new(),
@@ -94,6 +94,15 @@ impl IncineratorCore {
             one_by_one: AtomicBool::new(false),
             ask: OnceLock::new(),
         })
+    }
+
+    fn upstream(&self) -> RwLockReadGuard<'_, Vec<Arc<PileCore>>> {
+        self.upstream.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the piles that crews empty into it.
+    pub fn comes_from(&self, upstream: Vec<Arc<PileCore>>) {
+        *self.upstream.write().unwrap_or_else(PoisonError::into_inner) = upstream;
     }
 
     /// Lets a balancer's workers burn in place of the incinerator's own burn. Only the first call,
@@ -225,7 +234,8 @@ impl IncineratorCore {
 
     /// Books waiting for this incinerator, in carts and on upstream piles.
     fn kept_waiting(&self) -> usize {
-        let counts = self.upstream.iter().map(|pile| pile.counts());
+        let upstream = self.upstream();
+        let counts = upstream.iter().map(|pile| pile.counts());
         counts.map(|count| count.ready + count.leased + count.inbox).sum()
     }
 
@@ -267,7 +277,7 @@ impl IncineratorCore {
 
     /// True once all upstream piles are closed.
     pub fn is_closed(&self) -> bool {
-        self.upstream.iter().all(|pile| pile.is_closed())
+        self.upstream().iter().all(|pile| pile.is_closed())
     }
 
     /// Number of parked carts.
@@ -432,7 +442,7 @@ impl IncineratorCore {
         if let Settled::Done { acked, .. } = settled {
             self.stats.carts_with(cart.carts(), acked);
         }
-        if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
+        if let Some(above) = self.upstream().iter().find(|pile| pile.key == from) {
             above.look_if_waiting(settled);
         }
         cart.leave_slot();

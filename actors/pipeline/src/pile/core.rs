@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use tokio::sync::Notify;
 
@@ -98,10 +98,8 @@ pub struct PileCore {
     pub node: u32,
     /// True for a staging dump.
     pub dump: bool,
-    /// Capacity in books; `None` is unbounded.
-    pub capacity_books: Option<u64>,
-    /// Capacity in bytes; `None` is unbounded.
-    pub capacity_bytes: Option<u64>,
+    /// Capacity in books and bytes; `u64::MAX` is unbounded.
+    pub(super) capacity: [AtomicU64; 2],
     /// Sends to the pile's current actor.
     pub port: Port<Pile>,
     /// Counters of books and carts that left the pile.
@@ -110,13 +108,13 @@ pub struct PileCore {
     /// Its source, and the pile's share of the source's books.
     pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
     /// Piles that crews empty into this one, those of other processes included.
-    pub(super) upstream: Vec<Arc<PileCore>>,
+    pub(super) upstream: RwLock<Vec<Arc<PileCore>>>,
     /// No crew here empties it, and nothing here waits for its end.
     pub(super) left_alone: bool,
     /// Another process reads its source, which has not ended.
     pub(super) fed_elsewhere: AtomicBool,
     /// Piles to wake when this one closes.
-    pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
+    pub(super) downstream: RwLock<Vec<Weak<PileCore>>>,
     gate: Mutex<PileGate>,
     pub(super) closed: AtomicBool,
     /// Carts are served on the caller's thread: custody answers synchronously and no faults are
@@ -177,16 +175,16 @@ impl PileCore {
             key: parts.key,
             node: parts.node,
             dump: parts.dump,
-            capacity_books: parts.capacity_books,
-            capacity_bytes: parts.capacity_bytes,
+            capacity: [parts.capacity_books, parts.capacity_bytes]
+                .map(|most| AtomicU64::new(most.unwrap_or(u64::MAX))),
             port: parts.port,
             stats: NodeStats::default(),
             context: context.clone(),
             feeder: parts.feeder,
-            upstream: parts.upstream,
+            upstream: RwLock::new(parts.upstream),
             left_alone: parts.left_alone,
             fed_elsewhere: AtomicBool::new(parts.fed_elsewhere),
-            downstream: OnceLock::new(),
+            downstream: RwLock::default(),
             gate: Mutex::new(PileGate { sealed: parts.sealed, ..PileGate::default() }),
             closed: AtomicBool::new(false),
             direct: OnceLock::new(),
@@ -205,11 +203,6 @@ impl PileCore {
     pub fn source_has_ended(&self) {
         self.fed_elsewhere.store(false, Ordering::Release);
         self.ring();
-    }
-
-    /// Sets the piles to wake when this one closes. Only the first call has an effect.
-    pub fn leads_to(&self, downstream: Vec<Weak<PileCore>>) {
-        let _ = self.downstream.set(downstream);
     }
 
     pub(super) fn gate(&self) -> MutexGuard<'_, PileGate> {
@@ -327,7 +320,7 @@ impl PileCore {
         books: Vec<Book>,
         put: impl FnOnce(Vec<Book>) -> Result<T, PileFull<Vec<Book>>>,
     ) -> Result<T, OfferError> {
-        if self.capacity_books.is_some_and(|most| books.len() as u64 > most) {
+        if self.capacity_books().is_some_and(|most| books.len() as u64 > most) {
             return Err(OfferError::TooMany(books));
         }
         if self.is_full() {
@@ -336,7 +329,7 @@ impl PileCore {
         let count = books.len();
         let put = {
             let gate = self.gate();
-            if gate.sealed {
+            if gate.sealed || self.is_closed() {
                 return Err(OfferError::Closed(books));
             }
             put(books)

@@ -5,9 +5,8 @@
 //! shelf and parking a cart happen under one lock, the gate's; a thread that changes the shelf and
 //! then checks the gate therefore misses no cart.
 
-use std::sync::Arc;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::core::{PileCore, PileGate};
 use super::{Deliver, Take};
@@ -359,7 +358,8 @@ impl PileCore {
                 }
                 // The upstream pile has fewer leased books: it may be drained, or have books
                 // returned.
-                if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
+                let upstream = self.upstream.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some(above) = upstream.iter().find(|pile| pile.key == from) {
                     above.look_if_waiting(settled);
                 }
             }
@@ -410,7 +410,12 @@ impl PileCore {
                 let fed = gate.sealed
                     && !self.fed_elsewhere.load(Ordering::Acquire)
                     && (self.feeder.as_ref()).is_none_or(|(feeder, share)| feeder.is_done(*share))
-                    && self.upstream.iter().all(|pile| pile.is_closed());
+                    && self
+                        .upstream
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .iter()
+                        .all(|pile| pile.is_closed());
                 if !fed || !gate.givers.is_empty() {
                     return;
                 }
@@ -427,7 +432,7 @@ impl PileCore {
             let queue = cart.queue().clone();
             queue.retire(cart);
         }
-        for below in self.downstream.get().into_iter().flatten() {
+        for below in self.downstream.read().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(below) = below.upgrade() {
                 below.ring();
             }

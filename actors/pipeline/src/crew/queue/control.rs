@@ -120,6 +120,13 @@ impl CrewQueue {
         self.takers.load(Ordering::Acquire) == 0
     }
 
+    /// True if each cart is empty and here, or retired: a crew that is held has ended its trips.
+    pub fn is_home(&self) -> bool {
+        let state = self.lock();
+        let under_way = NextStep::ALL.into_iter().filter(|step| *step != NextStep::Take);
+        state.out == 0 && { under_way }.all(|step| state.waiting[step as usize].is_empty())
+    }
+
     /// True if this gopher may send a cart for books.
     pub(crate) fn may_take(&self, gopher: usize) -> bool {
         gopher < self.takers.load(Ordering::Acquire)

@@ -68,7 +68,7 @@ impl Custody {
 
     /// The journal, if a pile is durable.
     pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
-        self.piles.iter().find_map(|pile| pile.journal.as_ref())
+        self.piles.iter().find_map(|(_, pile)| pile.journal.as_ref())
     }
 
     pub(super) fn journal_of(&self, pile: PileKey) -> Option<&Journal> {
@@ -100,7 +100,7 @@ impl Custody {
 
     /// Number of books on durable piles: those that the next run goes on with.
     pub fn kept_books(&self) -> usize {
-        let keys = (0..self.piles.len() as u32).map(PileKey);
+        let keys = (0..self.piles.count() as u32).map(PileKey);
         let durable = keys.filter(|pile| self.is_durable(*pile));
         let here = |shelf: &Shelf| shelf.ready() + shelf.leased() + shelf.behind();
         durable.map(|pile| here(&self.shelf(pile))).sum()

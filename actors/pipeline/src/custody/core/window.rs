@@ -152,7 +152,8 @@ impl Custody {
     /// that carry them.
     pub(crate) fn fence(&self, lost: &[BookId]) {
         let lost: HashSet<BookId> = lost.iter().copied().collect();
-        for (key, pile) in (0..).map(PileKey).zip(&self.piles) {
+        for (key, pile) in self.piles.iter() {
+            let key = PileKey(key as u32);
             let Some(journal) = &pile.journal else {
                 continue;
             };
