@@ -207,6 +207,10 @@ pub fn points_of(kind: &Kind, part: &FaultTarget) -> Vec<Option<Point>> {
         Kind::Crash { .. } | Kind::Unavailable { .. } => Vec::new(),
         Kind::UnknownOutcome { .. } | Kind::LostSync | Kind::TornWrite { .. } => Vec::new(),
         Kind::Redeliver | Kind::LostLease => Vec::new(),
+        Kind::Reload => match part.sort {
+            Sort::Gopher | Sort::Pile => vec![None],
+            _ => Vec::new(),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turns the faults of a file into rules, and connects them to the actors.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use gopherworks_pipeline::trace::Act;
@@ -13,7 +13,11 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 
 use super::inner::Inner;
+use super::reload::ReloadError;
+use super::running::{Handle, RunningTopology};
+use crate::config::label::{self, base};
 use crate::plan::Plan;
+use crate::plan::changes::Moves;
 use crate::plan::faults::{FaultPlan, FaultPlanWhat, FaultTarget, points_of};
 
 /// The faults of a run.
@@ -132,6 +136,62 @@ fn drawn(
 pub(super) struct Reach {
     pub(super) inner: Weak<Inner>,
     pub(super) supervisor: SupervisorHandle,
+    /// Set once the handle exists.
+    pub(super) handle: Arc<OnceLock<Weak<Handle>>>,
+}
+
+impl Reach {
+    fn running(&self) -> Option<RunningTopology> {
+        Some(RunningTopology { shared: self.handle.get()?.upgrade()? })
+    }
+}
+
+impl RunningTopology {
+    /// Reloads with other settings of a gopher's crew, or of a pile. What was reloaded before is
+    /// undone, so that the plan differs from the file in one node at most.
+    async fn reload_drawn(&self, node: &str, at: Time) {
+        let inner = self.inner();
+        let mut plan = Plan::clone(&inner.sites.plan);
+        let mut draws = inner.context.seed.stream(&format!("{node} {}", at.0), "reload");
+        vary(&mut plan, node.split('/').next().unwrap_or(node), &mut draws);
+        match self.reload(plan, &Moves::new()).await {
+            Ok(_) | Err(ReloadError::Failed(_) | ReloadError::Busy | ReloadError::Ended) => {}
+            Err(why) => inner.context.fail(format!("a fault of kind `reload`: {why}")),
+        }
+    }
+}
+
+/// Changes the settings of a crew or a pile, in the plan and in the config of which it is made; one
+/// time in four leaves them as in the file.
+fn vary(plan: &mut Plan, node: &str, draws: &mut ChaCha8Rng) {
+    let (carts, books, more) =
+        (draws.random_range(1..=6), draws.random_range(1..=3), draws.random::<bool>());
+    if draws.random_range(0..4) == 0 {
+        return;
+    }
+    let config = Arc::make_mut(&mut plan.config);
+    let base = base(node);
+    if let Some(crew) = config.crews.get_mut(base) {
+        crew.carts.count = carts;
+        // A further gopher that does what the first one does.
+        let twin = crew.gophers.first().cloned().filter(|_| more);
+        crew.gophers.extend(twin);
+        for crew in plan.crews.iter_mut().filter(|crew| label::base(&crew.name) == base) {
+            crew.carts = carts;
+            let twin = crew.gophers.first().copied().filter(|_| more);
+            crew.gophers.extend(twin);
+        }
+        return;
+    }
+    // A smaller bound could be less than a cartload.
+    let wider = |most: Option<u64>| most.map(|most| most.saturating_mul(books));
+    let of = config.piles.get_mut(base).map(|pile| &mut pile.capacity);
+    if let Some(capacity) = of.or(config.dumps.get_mut(base).map(|dump| &mut dump.capacity)) {
+        capacity.books = wider(capacity.books);
+        for pile in plan.piles.iter_mut().filter(|pile| label::base(&pile.name) == base) {
+            pile.capacity.books = wider(pile.capacity.books);
+        }
+    }
 }
 
 impl FaultInjector for Reach {
@@ -163,6 +223,12 @@ impl FaultInjector for Reach {
         log::debug!("fault `{}`: {what} of {}", fired.rule, fired.site.node);
         let act = Act::Fault { rule: &fired.rule, what: &what };
         inner.context.record(&fired.site.node, &act);
+        if fired.kind == Kind::Reload
+            && let Some(running) = self.running()
+        {
+            let (node, at) = (fired.site.node.clone(), fired.at);
+            actix_rt::spawn(async move { running.reload_drawn(&node, at).await });
+        }
     }
 
     fn crash(&self, span: Duration) {

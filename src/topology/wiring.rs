@@ -1,6 +1,6 @@
 //! Creates the actors of a plan.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_rt::System;
 use gopherworks_pipeline::__private::{Custody, FeederCore, Opened, PileKey, PipelineContext};
@@ -110,13 +110,16 @@ pub(super) async fn start(
         ..Setup::new(policy(plan), inner.context.clock.clone(), inner.context.seed)
     };
     let supervisor = Supervisor::start_with(setup, children);
+    let handle = Arc::<OnceLock<_>>::default();
     if let Some(faults) = &faults {
         faults.set_injector(Arc::new(Reach {
             inner: Arc::downgrade(&inner),
             supervisor: supervisor.clone(),
+            handle: handle.clone(),
         }));
     }
     let running = RunningTopology::new(inner, supervisor.clone());
+    let _ = handle.set(Arc::downgrade(&running.shared));
     #[cfg(feature = "http")]
     link.connect(&running);
     match supervisor.wait_started().await {

@@ -1,6 +1,6 @@
 //! Every design and balancer of `config/chaos` in virtual time: 1,000 seeds each, with a mix of
-//! faults that is drawn anew from each seed. Files with a store have fewer seeds, as each of these
-//! runs has several lives; GOPHERWORKS_STORE_SEEDS sets their number.
+//! faults that is drawn anew from each seed. Files with a store or reloads have fewer seeds, as
+//! each of these runs has several lives or plans; GOPHERWORKS_STORE_SEEDS sets their number.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use gopherworks::verdict::sweep::{Sweep, Swept};
 
 const SEEDS: u64 = 1_000;
 
-/// Seeds of files with a store.
+/// Seeds of files with a store or reloads.
 const STORE_SEEDS: u64 = 40;
 
 /// All files except `storm`, which is for real threads.
@@ -45,12 +45,13 @@ fn sweep(file: &PathBuf, seeds: u64, schedules: u64) -> Swept {
     sweep.run(&topology, &|_| ()).expect("it starts")
 }
 
-fn has_store(file: &PathBuf) -> bool {
-    std::fs::read_to_string(file).expect("a file of the suite").contains("\n[store]\n")
+fn takes_long(file: &PathBuf) -> bool {
+    let text = std::fs::read_to_string(file).expect("a file of the suite");
+    text.contains("\n[store]\n") || text.contains("\nkind = \"reload\"\n")
 }
 
 fn seeds(file: &PathBuf) -> u64 {
-    match has_store(file) {
+    match takes_long(file) {
         true => std::env::var("GOPHERWORKS_STORE_SEEDS")
             .map_or(STORE_SEEDS, |seeds| seeds.parse().expect("a number of seeds")),
         false => SEEDS,
@@ -85,6 +86,7 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
         "panic",
         "poison",
         "redeliver",
+        "reload",
         "slow",
         "stop",
         "torn_write",
@@ -97,7 +99,7 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
 #[test]
 fn schedules_that_chance_draws_change_nothing_of_it() {
     for file in files() {
-        let (seeds, schedules) = if has_store(&file) { (4, 5) } else { (30, 10) };
+        let (seeds, schedules) = if takes_long(&file) { (4, 5) } else { (30, 10) };
         let swept = sweep(&file, seeds, schedules);
         if let Some(failure) = swept.failure {
             panic!("{}\n{failure}", file.display());

@@ -174,6 +174,9 @@ pub enum Kind {
     Redeliver,
     /// The store ends the leases of all books that the process holds, before their time.
     LostLease,
+    /// The topology is reloaded with other settings of the node, drawn from the seed. Carried out
+    /// by [`FaultInjector::fired`].
+    Reload,
 }
 
 /// A span longer than any run (100 years), yet short enough to be added to a [`Time`].
@@ -201,6 +204,7 @@ impl Kind {
             Kind::TornWrite { .. } => "torn_write",
             Kind::Redeliver => "redeliver",
             Kind::LostLease => "lost_lease",
+            Kind::Reload => "reload",
         }
     }
 
@@ -212,7 +216,7 @@ impl Kind {
     /// True for faults that apply to a whole actor, or the store, if the rule names no point.
     fn is_a_strike(&self) -> bool {
         matches!(self, Kind::Panic { .. } | Kind::Kill | Kind::Stop | Kind::Hang { .. })
-            || matches!(self, Kind::Crash { .. })
+            || matches!(self, Kind::Crash { .. } | Kind::Reload)
             || self.lasts().is_some()
     }
 

@@ -143,6 +143,9 @@ enum FaultWord {
     /// A store that processes share ends the leases of all books that this one holds. In a
     /// simulation.
     LostLease,
+    /// The node gets other settings (carts, gophers, capacity), drawn from the seed, or those of
+    /// the file, while the run goes on.
+    Reload,
     /// A random mix, derived from the seed, of all kinds that the targets know.
     Mix,
 }
@@ -369,6 +372,7 @@ fn what(
         Word::TornWrite => Some(FaultKind::TornWrite { span: keys.span.unwrap_or(RESTART) }),
         Word::Redeliver => Some(FaultKind::Redeliver),
         Word::LostLease => Some(FaultKind::LostLease),
+        Word::Reload => Some(FaultKind::Reload),
         Word::Unavailable => {
             needed(keys.span, "for", "1s")?.map(|span| FaultKind::Unavailable { span })
         }

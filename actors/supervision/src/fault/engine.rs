@@ -461,7 +461,7 @@ fn action(rule: &str, kind: &Kind, item: Option<u64>) -> Option<FaultAction> {
             FaultAction::Crash { span: *span, stored: stored.unwrap_or_default() }
         }
         Kind::Kill | Kind::Stop | Kind::Hang { .. } => return None,
-        Kind::Full { .. } | Kind::Unavailable { .. } => return None,
+        Kind::Full { .. } | Kind::Unavailable { .. } | Kind::Reload => return None,
     })
 }
 
