@@ -4,6 +4,7 @@
 mod gateway;
 mod http_clients;
 mod http_out;
+mod monitoring;
 mod operations;
 #[cfg(feature = "http")]
 mod statuses;
