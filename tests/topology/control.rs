@@ -1,6 +1,8 @@
 //! Pauses by an operator: what stops, what goes on, and what ends them.
 
 mod scale;
+#[cfg(feature = "simulate")]
+mod steered;
 
 use crate::support;
 

@@ -1,4 +1,5 @@
-//! Any acts of operators at any time, with faults: every book ends once, and a seed gives one trace.
+//! Any acts of operators at any time, with faults: every book ends once, and a seed gives one
+//! trace.
 
 use crate::support;
 
@@ -46,8 +47,8 @@ fn seeds() -> u64 {
     said.map_or(24, |seeds| seeds.parse().expect("GOPHERWORKS_STEERED is a number"))
 }
 
-/// Runs a design with the faults and the acts of a seed; checks the account, and returns the trace's
-/// digest and how many acts changed something.
+/// Runs a design with the faults and the acts of a seed; checks the account, and returns the
+/// trace's digest and how many acts changed something.
 fn run(topology: &Topology, seed: u64) -> (String, usize) {
     in_virtual_time(async |clock| {
         let account = Arc::new(Account { log: TraceLog::hashing(), books: Mutex::default() });
