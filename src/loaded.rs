@@ -1,4 +1,4 @@
-//! A config file together with its plan: what commands and [`Topology`](crate::Topology) start from.
+//! A config file and its plan: what commands and [`Topology`](crate::Topology) start from.
 
 use std::collections::BTreeSet;
 use std::path::Path;
