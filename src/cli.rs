@@ -13,13 +13,15 @@ mod pile;
 mod print;
 mod progress;
 mod reload;
-#[cfg(feature = "top")]
+#[cfg(feature = "http")]
 mod remote;
 mod run;
 mod schema;
 mod signals;
 mod simulate;
 mod stored;
+#[cfg(feature = "http")]
+mod tap;
 #[cfg(feature = "top")]
 mod top;
 mod validate;
@@ -141,7 +143,7 @@ enum Command {
     /// `#:schema ./gopherworks.schema.json`.
     Schema(schema::SchemaArgs),
     /// Draw a design: as text, for Graphviz or Mermaid, or as an SVG picture
-    Graph(GraphArgs),
+    Graph(graph::GraphArgs),
     /// Print what changes if a run of one design goes on with another, and how: in place, once
     /// carts are back, or not without a restart (exit code 1)
     Reload(reload::ReloadArgs),
@@ -159,6 +161,11 @@ enum Command {
     #[cfg(feature = "top")]
     #[command(after_help = top::KEYS)]
     Top(top::TopArgs),
+    /// Print books as they pass a node of a run: a sample, which does not slow the crews
+    ///
+    /// Books that pass faster than 2,560 a second are counted and not shown.
+    #[cfg(feature = "http")]
+    Tap(tap::TapArgs),
 }
 
 #[derive(Debug, Args)]
@@ -351,35 +358,6 @@ struct CompareArgs {
 }
 
 #[derive(Debug, Args)]
-struct GraphArgs {
-    /// The config file of the design, or - for standard input (paths start at the current folder)
-    file: PathBuf,
-    /// Format of the drawing
-    #[arg(long, value_enum, default_value_t)]
-    format: Drawing,
-    /// Draw every copy, and what they share once
-    #[arg(long)]
-    expand: bool,
-    #[command(flatten)]
-    sets: Sets,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Drawing {
-    /// Text for a terminal
-    #[default]
-    Text,
-    /// A graph for Graphviz
-    Dot,
-    /// A flowchart for Mermaid
-    Mermaid,
-    /// An SVG picture
-    Svg,
-    /// Nodes and ways in JSON, for programs that draw them
-    Json,
-}
-
-#[derive(Debug, Args)]
 struct Sets {
     /// Override a config key, such as crews.near.carts.count=4 (may be repeated)
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = text())]
@@ -481,6 +459,8 @@ pub fn main() -> i32 {
         Command::Pile(command) => pile::pile(&command, cli.quiet),
         #[cfg(feature = "top")]
         Command::Top(args) => top::top(&args),
+        #[cfg(feature = "http")]
+        Command::Tap(args) => tap::tap(&args, cli.quiet),
     };
     match done {
         Ok(code) => code,

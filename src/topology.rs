@@ -30,6 +30,8 @@ mod seen;
 mod state;
 mod store;
 mod supervision_events;
+#[cfg(feature = "actix-web")]
+mod tap;
 mod wiring;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::AUTHORIZATION;
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +18,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Largest event of a stream, in bytes.
 const LARGEST_EVENT: usize = 64 << 20;
 
+#[cfg(feature = "top")]
 #[derive(Debug, Args)]
 pub struct RemoteArgs {
     /// Address of the run's operations, as the run prints it
@@ -31,11 +32,11 @@ pub struct RemoteArgs {
 #[derive(Debug, Args)]
 pub struct Access {
     /// Name of the topology, if an application runs several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", global = true)]
     topology: Option<String>,
     /// Send the token in FILE, that of `[operations]` [default: the variable GOPHERWORKS_TOKEN, or
     /// none]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
 }
 
@@ -57,6 +58,16 @@ impl Access {
             token => Ok(Some(token.to_owned())),
         }
     }
+}
+
+/// Runs a command that asks a run.
+///
+/// # Errors
+/// Those of the command, or no runtime.
+pub fn in_runtime<T>(command: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::new(format!("error: no runtime: {error}")))?;
+    runtime.block_on(command)
 }
 
 /// A client of one run.
@@ -131,19 +142,15 @@ impl Remote {
         url
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        url: Url,
-        within: Option<Duration>,
-    ) -> Result<Response, Failed> {
-        let mut request = self.client.request(method, url.clone());
-        if let Some(within) = within {
-            request = request.timeout(within);
+    fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.client.request(method, url);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
         }
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failed> {
         let response = request.send().await.map_err(|error| self.lost(&error))?;
         if response.status().is_success() {
             return Ok(response);
@@ -155,15 +162,18 @@ impl Remote {
     ///
     /// # Errors
     /// No answer (exit code 75), a refusal, or an answer that this version does not understand.
+    #[cfg(feature = "top")]
     pub async fn get<T: DeserializeOwned>(
         &self,
         route: &[&str],
         query: &[(&str, &str)],
     ) -> Result<T, Failed> {
-        let response = self.ask(Method::GET, self.url(route, query), Some(ANSWER_WITHIN)).await?;
+        let request = self.request(Method::GET, self.url(route, query));
+        let response = self.sent(request.timeout(ANSWER_WITHIN)).await?;
         self.json(response).await
     }
 
+    #[cfg(feature = "top")]
     async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failed> {
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
         serde_json::from_slice(&body).map_err(|error| self.strange(&error))
@@ -174,7 +184,7 @@ impl Remote {
     /// # Errors
     /// As [`Remote::get`].
     pub async fn events(&self, route: &[&str], query: &[(&str, &str)]) -> Result<Events, Failed> {
-        let response = self.ask(Method::GET, self.url(route, query), None).await?;
+        let response = self.sent(self.request(Method::GET, self.url(route, query))).await?;
         Ok(Events { of: self.clone(), response, read: EventReader::default() })
     }
 

@@ -20,7 +20,7 @@ use self::feed::{Update, Watcher};
 use self::keys::Act;
 use self::screen::Screen;
 use self::terminal::{Shown, endings, events};
-use super::remote::{Remote, RemoteArgs};
+use super::remote::{Remote, RemoteArgs, in_runtime};
 use super::{Failed, code, print};
 
 #[derive(Debug, Args)]
@@ -48,9 +48,7 @@ or for the incinerator; waiting for books. The node in bold limits the rate.";
 /// Shows the nodes of a run until `q`, or once without a terminal.
 pub fn top(args: &TopArgs) -> Result<i32, Failed> {
     let remote = Remote::new(&args.remote.url, &args.remote.access)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::new(format!("error: no runtime: {error}")))?;
-    runtime.block_on(async {
+    in_runtime(async {
         // Before the terminal is changed, so that a mistake is printed as usual.
         let (watcher, first) = Watcher::connect(remote).await?;
         let mut screen = Screen::default();

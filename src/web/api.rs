@@ -6,6 +6,7 @@ mod document;
 mod nodes;
 mod reload;
 mod stream;
+mod tap;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -25,6 +26,7 @@ pub(super) use nodes::{
 };
 pub(super) use reload::reload;
 pub(super) use stream::{StreamData, Streams, stream};
+pub(super) use tap::{TapData, TapQuery, tap};
 
 /// A refused request.
 #[derive(Debug, Serialize, JsonSchema)]

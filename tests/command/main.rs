@@ -37,5 +37,6 @@ mod stores;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod tap;
 mod top;
 mod widths;

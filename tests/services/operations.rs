@@ -6,6 +6,7 @@ mod control;
 mod page;
 mod security;
 mod stream;
+mod tap;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

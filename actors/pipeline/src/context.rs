@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::event_log::EventLog;
 use crate::reasons::Reasons;
 use crate::source::Receipts;
+use crate::tap::{Passing, Taps};
 use crate::trace::{Act, Record, Tracer};
 use gopherworks_supervision::__private::{PerThread, die};
 use gopherworks_supervision::clock::{Clock, Seed, Time};
@@ -35,6 +36,8 @@ pub struct PipelineContext {
     events: broadcast::Sender<Event>,
     /// The last events; empty in simulations.
     pub log: EventLog,
+    /// Observers of the books that pass nodes.
+    pub taps: Arc<Taps>,
     changed: watch::Sender<u64>,
     halting: OnceLock<Halt>,
     draining: AtomicBool,
@@ -104,6 +107,7 @@ impl PipelineContext {
             receipts,
             events: broadcast::channel(EVENTS_KEPT).0,
             log: EventLog::default(),
+            taps: Arc::default(),
             changed: watch::channel(0).0,
             halting: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -189,6 +193,14 @@ impl PipelineContext {
     /// True if a tracer is set: data that only a trace needs is computed only then.
     pub fn is_traced(&self) -> bool {
         self.tracer.is_some()
+    }
+
+    /// Shows a cart at `node` to its observers, if there are any.
+    #[inline]
+    pub(crate) fn show(&self, node: &str, cart: &Cart, passing: Passing) {
+        if self.taps.is_open() {
+            self.taps.show(node, cart, passing, self.clock.now());
+        }
     }
 
     /// Records an action of `node` in the trace, if there is one.

@@ -22,6 +22,7 @@ mod requester;
 pub mod source;
 mod stats;
 pub mod store;
+mod tap;
 pub mod trace;
 pub mod transform;
 
@@ -60,6 +61,7 @@ pub mod __private {
         Asker, FailureCallback, Requester, RequesterCore, RequesterParts, Unanswered,
     };
     pub use crate::stats::NodeStats;
+    pub use crate::tap::{LARGEST_SAMPLED, PassedBook, TapReader};
     pub use crate::trace::BalancerTracer;
 }
 

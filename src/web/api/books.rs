@@ -81,7 +81,7 @@ struct BookRow {
 
 /// Headers and body of a book.
 #[derive(Serialize, JsonSchema)]
-struct Content {
+pub(super) struct Content {
     /// Values that are not UTF-8 are shown with replacement characters.
     headers: BTreeMap<String, String>,
     /// The body as text.
@@ -112,6 +112,24 @@ impl Content {
                 Err(_) => Self { base64: Some(STANDARD.encode(bytes)), ..shown },
             },
         }
+    }
+}
+
+impl Content {
+    /// Contents of a sampled book, whose body was left out unless it has `size` bytes.
+    pub(super) fn sampled(book: &Book, size: u64) -> Self {
+        match book.size() == size {
+            true => Self::of(book),
+            false => {
+                let left_out = Some("it is in a file, or larger than 64 KiB");
+                Self { text: None, left_out, ..Self::of(book) }
+            }
+        }
+    }
+
+    /// Values of headers, and the body as text.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &String> {
+        self.headers.values().chain(&self.text)
     }
 }
 

@@ -21,11 +21,11 @@ use super::super::Operations;
 use super::super::operations::Streamed;
 use super::super::routes::Answer;
 use super::nodes::EventRow;
-use super::{Question, Refusal, query};
+use super::{Question, Refusal, query, tap};
 use crate::report::Ledger;
 use crate::topology::{NodeStatus, RunningTopology};
 
-const MEDIA: &str = "text/event-stream";
+pub(super) const MEDIA: &str = "text/event-stream";
 
 /// Maximum number of open streams.
 const MOST: usize = 128;
@@ -37,6 +37,8 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// What all streams share.
 pub(crate) struct Streams {
     places: Arc<Semaphore>,
+    /// Places of taps.
+    taps: Arc<Semaphore>,
     sample: Duration,
     /// By topology: number of its last tick, with the snapshot taken then.
     snapshots: Mutex<HashMap<String, (u64, Bytes)>>,
@@ -47,6 +49,7 @@ impl Streams {
     pub(crate) fn new(sample: Duration) -> Self {
         Self {
             places: Arc::new(Semaphore::new(MOST)),
+            taps: Arc::new(Semaphore::new(tap::MOST)),
             sample: sample.max(SHORTEST),
             snapshots: Mutex::default(),
             ending: watch::Sender::new(false),
@@ -56,6 +59,16 @@ impl Streams {
     /// Ends all streams once they have sent what has happened so far.
     pub(crate) fn end(&self) {
         self.ending.send_replace(true);
+    }
+
+    /// A place for a tap; `None` if all are taken.
+    pub(super) fn tap(&self) -> Option<OwnedSemaphorePermit> {
+        self.taps.clone().try_acquire_owned().ok()
+    }
+
+    /// True once streams are to end.
+    pub(super) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     /// Number of the present tick, which is the same for all streams.

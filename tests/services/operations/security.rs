@@ -33,7 +33,8 @@ async fn no_output_contains_a_secret() {
     let document = openapi();
     let paths = document["paths"].as_object().expect("paths").iter();
     let read = paths.filter(|(_, said)| !said["get"].is_null()).map(|(path, _)| path);
-    for path in read.filter(|path| *path != "/api/stream") {
+    let streams = ["/api/stream", "/api/nodes/{node}/tap"];
+    for path in read.filter(|path| !streams.contains(&path.as_str())) {
         for node in ["fire", "other", "haul", "inbox"] {
             let path = path.replace("{node}", node).replace("{pile}", "inbox");
             let said = get(address, &path).await;

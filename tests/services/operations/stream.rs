@@ -13,25 +13,35 @@ use super::*;
 
 /// An event of the stream.
 #[derive(Debug)]
-struct Sent {
+pub(super) struct Sent {
     id: String,
-    name: String,
-    data: Value,
+    pub(super) name: String,
+    pub(super) data: Value,
 }
 
 /// A client that reads only when it is asked for the next event.
-struct Client {
+pub(super) struct Client {
     body: BoxBody,
     read: String,
 }
 
 impl Client {
     async fn connect(operations: &Operations, last: Option<&str>) -> Self {
+        let header = last.map(|id| ("last-event-id", id.to_owned()));
+        Self::open(operations, "/api/stream", header).await
+    }
+
+    /// Opens another stream, with a header.
+    pub(super) async fn open(
+        operations: &Operations,
+        path: &str,
+        header: Option<(&str, String)>,
+    ) -> Self {
         let scope = web::scope("/ops").configure(operations.routes());
         let app = test::init_service(App::new().service(scope)).await;
-        let mut request = test::TestRequest::get().uri("/ops/api/stream");
-        if let Some(id) = last {
-            request = request.insert_header(("last-event-id", id));
+        let mut request = test::TestRequest::get().uri(&format!("/ops{path}"));
+        if let Some(header) = header {
+            request = request.insert_header(header);
         }
         let response = test::call_service(&app, request.to_request()).await;
         assert_eq!(response.status().as_u16(), 200);
@@ -39,7 +49,7 @@ impl Client {
     }
 
     /// The next event; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<Sent> {
+    pub(super) async fn next(&mut self) -> Option<Sent> {
         loop {
             if let Some((event, rest)) = self.read.split_once("\n\n") {
                 let field = |name: &str| {
@@ -47,7 +57,7 @@ impl Client {
                     lines.find_map(|line| line.strip_prefix(name)).map(str::to_owned)
                 };
                 let sent = field("event: ").map(|name| Sent {
-                    id: field("id: ").expect("an id"),
+                    id: field("id: ").unwrap_or_default(),
                     data: serde_json::from_str(&field("data: ").expect("data")).expect("JSON"),
                     name,
                 });
@@ -74,7 +84,7 @@ impl Client {
 }
 
 /// A topology whose odd books die, without a server of its own.
-async fn odd() -> (RunningTopology, Operations) {
+pub(super) async fn odd() -> (RunningTopology, Operations) {
     let text = design("").replace("gophers = [", "work = \"odd\"\ngophers = [");
     let text = text.replace("[operations]\nlisten = \"127.0.0.1:0\"\n", "");
     let loaded = Loaded::parse("works.toml", text, &catalog(), &Overrides::default());

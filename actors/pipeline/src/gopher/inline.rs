@@ -9,6 +9,7 @@ use super::{Destination, Gopher};
 use crate::crew::cart::Cart;
 use crate::crew::queue::{Incarnation, InlineRun, NextCart, NextStep};
 use crate::incinerator::IncineratorCore;
+use crate::tap::Passing;
 
 /// Budget of a batch, before the gopher yields to other tasks on the arbiter: 32 carts.
 const BATCH: usize = 32 * CART;
@@ -261,6 +262,8 @@ impl Gopher {
             NextStep::Unload => {
                 // The slot is for the unloading step only, not for the burn.
                 cart.leave_slot();
+                let crew = self.crew.queue.name();
+                self.crew.context.show(crew, &cart, Passing::Brought);
                 match &self.crew.to {
                     Destination::Dump(dump) => dump.deliver(cart),
                     Destination::Incinerator(fire) => {

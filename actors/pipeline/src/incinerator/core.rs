@@ -18,6 +18,7 @@ use crate::custody::{HolderId, Settled};
 use crate::pause::Pause;
 use crate::pile::{Deliver, Look, PileCore};
 use crate::stats::NodeStats;
+use crate::tap::Passing;
 use crate::trace::Act;
 use gopherworks_supervision::__private::{Latch, guarded, threads};
 use gopherworks_supervision::clock::Time;
@@ -427,6 +428,7 @@ impl IncineratorCore {
 
     /// Settles the cart's lease and returns the empty cart.
     fn settle(&self, mut cart: Cart) -> Option<Cart> {
+        self.context.show(&self.name, &cart, Passing::Burned);
         let (mut lease, _) = cart.unload()?;
         lease.refused_at(&self.name);
         let from = lease.pile();

@@ -17,6 +17,7 @@ use crate::custody::lease::Lease;
 use crate::custody::reservation::Reservation;
 use crate::custody::{HolderId, PileKey, RefusedLoad, Settled};
 use crate::event::Event;
+use crate::tap::Passing;
 use crate::trace::Act;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::{FaultAction, Point};
@@ -377,6 +378,7 @@ impl PileCore {
         cart.not_before(since);
         cart.load(lease);
         self.stats.carts_with(cart.carts(), cart.len());
+        self.context.show(&self.name, cart, Passing::Leased);
         if self.context.is_traced() {
             let (cart, books) = (cart.name(), &cart.ids());
             self.context.record(&self.name, &Act::Lease { cart, books });
