@@ -17,6 +17,7 @@ mod reload;
 mod remote;
 mod run;
 mod schema;
+mod service;
 mod signals;
 mod simulate;
 mod stored;
@@ -97,6 +98,10 @@ struct Cli {
     /// JSON all the same
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// Format of logs and messages on standard error; JSON has the fields time, level, target, node,
+    /// book, attempt and message
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: logging::LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -442,7 +447,7 @@ pub fn main() -> i32 {
         Command::Simulate(args) => args.faults,
         _ => false,
     };
-    logging::init(cli.verbose, cli.quiet, noisy);
+    logging::init(cli.verbose, cli.quiet, noisy, cli.log_format);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Simulate(args) if args.faults => chaos::sweep(&args, cli.quiet),

@@ -81,6 +81,9 @@ pub fn written_out(written: io::Result<()>) -> Result<(), Failed> {
 /// place to report it.
 pub fn note(text: &str) {
     let mut err = anstream::stderr();
+    if super::progress::past(|| super::logging::said(text, &mut err)) {
+        return;
+    }
     let text = match text.trim_end().split_once(':') {
         Some((word @ "error", rest)) => format!("{}:{rest}", failed(word)),
         Some((word @ "warning", rest)) => format!("{}:{rest}", warned(word)),

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use super::output::{self, OutputFile};
 use super::progress::Progress;
 use super::reload::{grace, rereads};
+use super::service;
 use super::signals::{LATE_WITHIN, Phase, STOPPED_WITHIN, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, load, overrides, print, with};
 
@@ -238,17 +239,20 @@ async fn live(
         }
     }
     let progress = Progress::new(quiet);
-    let ended = {
+    service::ready();
+    let (report, signal) = {
         let follow = progress.follow(&running);
-        let run = until_end(&running, args, &mut signals, quiet);
+        let run = async {
+            let (done, signal) = until_end(&running, args, &mut signals, quiet).await;
+            (end(&running, done, signal, &signals).await, signal)
+        };
         tokio::select! {
             biased;
             ended = run => ended,
             () = follow => unreachable!("the bar is drawn until it is cancelled"),
+            () = service::feed_watchdog() => unreachable!("the watchdog is fed until it is cancelled"),
         }
     };
-    let (done, signal) = ended;
-    let report = end(&running, done, signal, &signals).await;
     progress.finish();
     for source in running.sources_read_before().iter().filter(|_| !quiet) {
         print::note(&format!(
@@ -302,6 +306,7 @@ pub async fn end(
     signals: &Signals,
 ) -> Report {
     let at_once = done != Done::Drained;
+    service::stopping();
     if at_once {
         let code = match done {
             Done::DeadlinePassed => code::LATE,
@@ -378,6 +383,7 @@ pub async fn until_drained(
     let within = said.or(hung_up.and_then(|signal| signal.within));
     signals.enter(Phase::Draining(within));
     running.close();
+    service::stopping();
     // Said once it is true: nothing new is begun from now on.
     if matches!(asked, Some((_, false))) {
         print::note("draining; a second signal stops at once");

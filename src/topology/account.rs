@@ -23,7 +23,8 @@ pub(super) fn charges(piles: Arc<PilesByKey>, (reasons, clock): (Arc<Reasons>, C
             true => Then::Final,
             false => Then::Again,
         };
-        reasons.note(&node, &charge.book, charge.failure.reason(), then, clock.now());
+        let (reason, attempt) = (charge.failure.reason(), Some(charge.attempt));
+        reasons.note(&node, (&charge.book, attempt), reason, then, clock.now());
     })
 }
 
@@ -46,7 +47,7 @@ pub(super) fn requests(
             Unanswered::Call(error) => (error.to_string(), Then::Intended),
         };
         let what = format!("request {} of {from}", number + 1);
-        reasons.note(&to, &what, &reason, then, clock.now());
+        reasons.note(&to, (&what, None), &reason, then, clock.now());
     })
 }
 

@@ -59,13 +59,13 @@ pub(super) fn translated(event: SupervisionEvent) -> Option<Event> {
             match &exit {
                 // Logged by the supervisor.
                 Exit::Panic { .. } => {}
-                Exit::Normal | Exit::Killed => log::debug!("{name} {exit}"),
-                _ => log::warn!("{name} {exit}"),
+                Exit::Normal | Exit::Killed => log::debug!(node = &*name; "{name} {exit}"),
+                _ => log::warn!(node = &*name; "{name} {exit}"),
             }
             Some(Event::Exited { node: name.to_string(), exit: exit.to_string() })
         }
         SupervisionEvent::Restarting { name, after, .. } => {
-            log::info!("{name} is restarted in {after:?}");
+            log::info!(node = &*name; "{name} is restarted in {after:?}");
             Some(Event::Restarting { node: name.to_string() })
         }
         SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),

@@ -27,6 +27,7 @@ mod remember;
 mod run;
 mod schema;
 mod served;
+mod service;
 #[cfg(feature = "postgres")]
 mod shared_stores;
 mod signals;

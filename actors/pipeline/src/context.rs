@@ -309,7 +309,7 @@ impl PipelineContext {
             return;
         }
         let SinkClosed { node, reason } = closed;
-        log::info!("{node}: {reason}");
+        log::info!(node = &*node; "{node}: {reason}");
         self.tell(Event::SinkClosed { node, reason });
         if let Some(act) = self.on_closed.get() {
             act();

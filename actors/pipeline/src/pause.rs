@@ -229,7 +229,7 @@ impl Pause {
         if logged {
             let after = context.clock.now() - since;
             context.tell(Event::Available { node: self.name.clone(), after });
-            log::warn!("{} {} resumes after {}", self.what, self.name, seconds(after));
+            log::warn!(node = &*self.name; "{} {} resumes after {}", self.what, self.name, seconds(after));
         }
         true
     }
@@ -283,6 +283,7 @@ impl Pause {
         });
         // Logged as an error, so that quiet runs show it as well: work has stopped.
         log::error!(
+            node = &*self.name;
             "{} {} is unavailable: {}; retrying in {}, then less often (up to every {}), \
              {waiting} books wait",
             self.what,

@@ -68,9 +68,16 @@ pub enum Then {
 }
 
 impl Reasons {
-    /// Counts a failure at `node` of `what`, a book, a request or a read, and logs the first of
-    /// each reason.
-    pub fn note(&self, node: &str, what: &str, reason: &str, then: Then, now: Time) {
+    /// Counts a failure at `node` of `what`, a book with the number of its attempt, a request or a
+    /// read, and logs the first of each reason.
+    pub fn note(
+        &self,
+        node: &str,
+        (what, attempt): (&str, Option<u32>),
+        reason: &str,
+        then: Then,
+        now: Time,
+    ) {
         let key = alike(reason, what);
         let line = {
             let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,9 +91,16 @@ impl Reasons {
         };
         if line {
             let (what, reason) = (printable(what), printable(reason));
+            let book = attempt.map(|_| what.as_str());
             match then {
-                Then::Again => log::warn!("{node}: {what} failed and is retried: {reason}"),
-                Then::Final => log::error!("{node}: {what} failed permanently: {reason}"),
+                Then::Again => log::warn!(
+                    node, book, attempt;
+                    "{node}: {what} failed and is retried: {reason}"
+                ),
+                Then::Final => log::error!(
+                    node, book, attempt;
+                    "{node}: {what} failed permanently: {reason}"
+                ),
                 Then::Intended => {}
             }
         }

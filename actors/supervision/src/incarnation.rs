@@ -119,7 +119,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
             match hooks.struck() {
                 None => {}
                 Some(Strike::Panic(text)) => {
-                    log::error!("{} (life {}) panicked: {text}", hooks.name(), hooks.epoch());
+                    log::error!(node = &*hooks.name(); "{} (life {}) panicked: {text}", hooks.name(), hooks.epoch());
                     let place = Exit::UNKNOWN_PLACE.to_owned();
                     return Some(Exit::Panic { text, place });
                 }
@@ -266,7 +266,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A>> Incarnation<A, T> {
 fn panicked<A: Actor>(hooks: &impl LifeHooks<A>, caught: Caught) -> Exit {
     let backtrace = caught.backtrace.clone();
     let exit: Exit = caught.into();
-    log::error!("{} (life {}) {exit}", hooks.name(), hooks.epoch());
+    log::error!(node = &*hooks.name(); "{} (life {}) {exit}", hooks.name(), hooks.epoch());
     if let Some(backtrace) = backtrace {
         log::error!("{backtrace}");
     }

@@ -369,12 +369,12 @@ impl SupervisorTask {
     fn exited(&self, child: ChildId, epoch: u64, exit: Exit, now: Time) {
         match &exit {
             Exit::Normal | Exit::Killed => {
-                log::debug!("{} (life {epoch}) {exit}", self.name(child));
+                log::debug!(node = &*self.name(child); "{} (life {epoch}) {exit}", self.name(child));
             }
             // Logged where it was caught.
             Exit::Panic { .. } => {}
             Exit::Failed(_) | Exit::ArbiterDead | Exit::Hung | Exit::Blocked(_) => {
-                log::error!("{} (life {epoch}) {exit}", self.name(child));
+                log::error!(node = &*self.name(child); "{} (life {epoch}) {exit}", self.name(child));
             }
         }
         self.publish(|| SupervisionEvent::Exited {

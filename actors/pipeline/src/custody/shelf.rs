@@ -417,6 +417,7 @@ impl Shelf {
                         book: book.title(),
                         pile: self.key,
                         failure: failure.clone(),
+                        attempt: note.attempts,
                         dead,
                     });
                     if dead {

@@ -289,7 +289,7 @@ impl FeederCore {
         if let Some(context) = context {
             let now = context.clock.now();
             let reason = failure.reason();
-            (context.reasons).note(&self.name, "a read", reason, Then::Again, now);
+            (context.reasons).note(&self.name, ("a read", None), reason, Then::Again, now);
         }
         failure
     }

@@ -34,6 +34,8 @@ pub struct Charge {
     pub pile: PileKey,
     /// Why the attempt failed.
     pub failure: Failure,
+    /// Number of the attempt on this pile, from 1.
+    pub attempt: u32,
     /// True if the book is now a dead letter.
     pub dead: bool,
 }
