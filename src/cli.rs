@@ -2,6 +2,8 @@
 
 mod chaos;
 mod compare;
+#[cfg(feature = "http")]
+mod ctl;
 mod dead;
 mod explain;
 mod graph;
@@ -171,6 +173,9 @@ enum Command {
     /// Books that pass faster than 2,560 a second are counted and not shown.
     #[cfg(feature = "http")]
     Tap(tap::TapArgs),
+    /// Pause, resume, scale and kill the nodes of a run, or drain it; requires the token
+    #[cfg(feature = "http")]
+    Ctl(ctl::CtlArgs),
 }
 
 #[derive(Debug, Args)]
@@ -466,6 +471,8 @@ pub fn main() -> i32 {
         Command::Top(args) => top::top(&args),
         #[cfg(feature = "http")]
         Command::Tap(args) => tap::tap(&args, cli.quiet),
+        #[cfg(feature = "http")]
+        Command::Ctl(args) => ctl::ctl(&args),
     };
     match done {
         Ok(code) => code,

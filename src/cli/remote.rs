@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -173,7 +173,21 @@ impl Remote {
         self.json(response).await
     }
 
-    #[cfg(feature = "top")]
+    /// Has the run do something, and gives what it answers.
+    ///
+    /// # Errors
+    /// As [`Remote::get`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        route: &[&str],
+        body: &serde_json::Value,
+    ) -> Result<T, Failed> {
+        let request = self.request(Method::POST, self.url(route, &[]));
+        let request = request.timeout(ANSWER_WITHIN).header(CONTENT_TYPE, "application/json");
+        let response = self.sent(request.body(body.to_string())).await?;
+        self.json(response).await
+    }
+
     async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failed> {
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
         serde_json::from_slice(&body).map_err(|error| self.strange(&error))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
+use futures_util::StreamExt as _;
 use gopherworks::catalog::{RunId, STANDARD_STREAM, kill_all};
 use gopherworks::config::elements::Hangup;
 use gopherworks::dead::{DeadFile, KeptLetters, Limit};
@@ -15,7 +16,8 @@ use gopherworks::report::{Report, RunOutcome, SinkClosed};
 use gopherworks::supervision::clock::Clock;
 use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{
-    DeadBook, DeadSink, Done, Faulting, FoundStore, Options, RunningTopology, StartError, Topology,
+    DeadBook, DeadSink, Done, Event, Faulting, FoundStore, Options, RunningTopology, StartError,
+    Topology,
 };
 use parking_lot::Mutex;
 
@@ -352,7 +354,20 @@ async fn until_end(
         done = running.done() => (done, None),
         signal = signals.next() => on_signal(running, signal, signals, quiet).await,
         () = limit => until_drained(running, signals, None).await,
+        // By an operator, through the API: a deadline holds for this drain as well.
+        () = drains(running) => until_drained(running, signals, None).await,
     }
+}
+
+/// Resolves once the run is being drained.
+async fn drains(running: &RunningTopology) {
+    let mut events = std::pin::pin!(running.events());
+    while let Some(event) = events.next().await {
+        if event == Event::Draining {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Drains or stops after the first signal.

@@ -161,7 +161,35 @@ impl RunningTopology {
         let inner = self.inner();
         let mut control = inner.control();
         let done = self.carry_out(node, act, by, &mut control.paused);
-        let clock = &inner.context.clock;
+        self.account_for(control, (node, act, by), done)
+    }
+
+    /// Has an operator, named `by`, close the sources, as [`RunningTopology::close`] does. The act
+    /// is accounted for as in [`RunningTopology::control`], with the topology as its node.
+    ///
+    /// # Errors
+    /// [`ControlError::Impossible`] if the run has ended or is ending.
+    pub fn close_by(&self, by: &str) -> Result<Controlled, ControlError> {
+        let inner = self.inner();
+        let done = match self.is_running() {
+            true => {
+                let changed = !inner.context.is_draining();
+                self.close();
+                Ok(Controlled { node: self.name().to_owned(), changed })
+            }
+            false => Err(ended()),
+        };
+        self.account_for(inner.control(), (self.name(), ControlAct::Drain, by), done)
+    }
+
+    fn account_for(
+        &self,
+        mut control: MutexGuard<'_, Control>,
+        (node, act, by): (&str, ControlAct, &str),
+        done: Result<Controlled, ControlError>,
+    ) -> Result<Controlled, ControlError> {
+        let context = &self.inner().context;
+        let clock = &context.clock;
         control.number += 1;
         let entry = AuditEntry {
             number: control.number,
@@ -181,7 +209,7 @@ impl RunningTopology {
             Ok(Controlled { node, .. }) => {
                 log::warn!("{act} of {node}, ordered by {by}");
                 let (node, by) = (node.clone(), by.to_owned());
-                inner.context.tell(Event::Control { node, act, by });
+                context.tell(Event::Control { node, act, by });
             }
             Err(why) => log::warn!("{act} of {node}, ordered by {by}, is refused: {why}"),
         }
@@ -238,7 +266,7 @@ impl RunningTopology {
         let nodes = inner.nodes();
         let node = self.node(&nodes, name, act).ok_or_else(|| self.unknown(name))?;
         if !self.is_running() {
-            return Err(ControlError::Impossible("the run has ended or is ending".to_owned()));
+            return Err(ended());
         }
         if act == ControlAct::Kill {
             let actor = node.actor(name);
@@ -334,6 +362,10 @@ impl RunningTopology {
             }
         }
     }
+}
+
+fn ended() -> ControlError {
+    ControlError::Impossible("the run has ended or is ending".to_owned())
 }
 
 impl Node<'_> {

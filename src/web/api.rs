@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use books::{BookPage, BookQuery, DeadPage, DeadQuery, books, dead};
 pub(super) use control::{
-    AuditPage, AuditQuery, MOST_BODY, Nothing, Size, audit, kill, pause, resume, scale,
+    AuditPage, AuditQuery, MOST_BODY, Nothing, Size, audit, drain, kill, pause, resume, scale,
 };
 pub(super) use document::document;
 pub use document::openapi;

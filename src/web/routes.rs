@@ -66,6 +66,12 @@ pub(super) const CHANGES: &[Change] = &[
         body: SchemaGenerator::subschema_for::<api::Nothing>,
         make: api::kill,
     },
+    Change {
+        path: "/api/drain",
+        summary: "Closes the sources: the run ends once what has begun is completed",
+        body: SchemaGenerator::subschema_for::<api::Nothing>,
+        make: api::drain,
+    },
 ];
 
 /// The route of reloads: POST, with the token.

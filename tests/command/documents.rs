@@ -104,7 +104,7 @@ fn dependencies(block: &Block) {
 }
 
 /// Commands that are not run, by their first words, with the reason.
-const NOT_RUN: [(&str, &str); 15] = [
+const NOT_RUN: [(&str, &str); 17] = [
     ("cargo test", "it is this run"),
     ("cargo bench", "takes long, and measures"),
     ("cargo new", "needs a registry"),
@@ -115,6 +115,8 @@ const NOT_RUN: [(&str, &str); 15] = [
     ("gopherworks run config/web-service.toml", "serves until it is stopped"),
     ("gopherworks pile ", "needs a store with books: tests/command/piles.rs runs each"),
     ("gopherworks dead ", "needs a store with letters: tests/command/dead_stores.rs runs each"),
+    ("export GOPHERWORKS_TOKEN", "sets a variable for the next lines"),
+    ("gopherworks ctl", "needs a run: tests/command/tap.rs runs it"),
     ("gopherworks tap", "needs a run: tests/command/tap.rs runs it"),
     ("gopherworks top", "needs a run: tests/command/top.rs runs it"),
     ("cd /srv/in", "the digests are checked by tests of the archive"),

@@ -1,4 +1,4 @@
-//! `tap`, which shows the books that pass a node of a run.
+//! `tap` and `ctl`, which ask a run.
 #![cfg(feature = "http")]
 
 use std::io::{BufRead, BufReader};
@@ -65,4 +65,37 @@ fn a_tap_shows_a_sample_and_says_what_it_missed() {
     let out = tap.wait_with_output().expect("a child");
     assert!([Some(0), Some(75)].contains(&out.status.code()), "{out:?}");
     assert!(out.stdout.is_empty());
+}
+
+#[test]
+fn an_operator_pauses_scales_kills_and_drains() {
+    let place = Place::new();
+    let (run, address) = endless(&place);
+    let ctl = |args: &[&str]| {
+        let all = ["ctl", &address].into_iter().chain(args.iter().copied());
+        let out = place.run(all).output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let (code, _, err) = ctl(&["pause", "crew"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("401") && err.contains("--token-file") && !err.contains(TOKEN), "{err}");
+    let token = ["--token-file", "token"];
+    let with = |args: &[&str]| ctl(&[args, &token].concat());
+    assert_eq!(with(&["pause", "crew"]).1, "pause of crew: done\n");
+    assert_eq!(with(&["pause", "crew"]).1, "pause of crew: nothing to do\n");
+    let (code, json, _) = with(&["resume", "crew", "--format", "json"]);
+    let done: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((code, &done["changed"]), (Some(0), &true.into()), "{json}");
+    assert_eq!(with(&["scale", "crew", "3"]).1, "scale of crew: done\n");
+    assert_eq!(ctl(&["scale", "crew", "0"]).0, Some(2));
+    assert_eq!(with(&["kill", "crew"]).1, "kill of crew/1: done\n");
+    let (code, out, err) = with(&["pause", "crow"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.contains("did you mean `crew`"), "{err}");
+    assert_eq!(with(&["drain"]).1, "drain of t: done\n");
+    let out = run.end();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let (code, _, err) = with(&["drain"]);
+    assert_eq!(code, Some(75), "{err}");
 }

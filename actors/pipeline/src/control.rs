@@ -18,6 +18,8 @@ pub enum ControlAct {
     /// Kills one actor of the node, as a fault of this kind does. It is restarted, and what it held
     /// goes back to where it came from.
     Kill,
+    /// Closes the sources of the whole run, which ends once everything in flight is completed.
+    Drain,
 }
 
 impl ControlAct {
@@ -28,6 +30,7 @@ impl ControlAct {
             ControlAct::Resume => "resume",
             ControlAct::Scale(_) => "scale",
             ControlAct::Kill => "kill",
+            ControlAct::Drain => "drain",
         }
     }
 
@@ -38,6 +41,7 @@ impl ControlAct {
             ControlAct::Resume => "resumed",
             ControlAct::Scale(_) => "scaled",
             ControlAct::Kill => "killed",
+            ControlAct::Drain => "drain_ordered",
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Operations;
 use super::super::routes::Answer;
 use super::{Question, Refusal, named, page, query};
-use crate::topology::{ControlAct, ControlError, NodeStatus};
+use crate::topology::{ControlAct, ControlError, Controlled, NodeStatus};
 
 /// Longest body of a change, in bytes.
 pub(crate) const MOST_BODY: usize = 4096;
@@ -105,28 +105,41 @@ fn change<T: DeserializeOwned>(
     act: impl FnOnce(T) -> ControlAct,
 ) -> Answer {
     let running = of.chosen(query::<Question>(request)?.topology.as_deref())?;
-    let name = named(request)?;
-    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    let act = match serde_json::from_slice(body) {
-        Ok(body) => act(body),
-        Err(error) => {
-            let text = format!("the body: {error}; `/api/openapi.json` describes it");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
-        }
-    };
-    let by =
-        request.peer_addr().map_or_else(|| "an unknown client".to_owned(), |at| at.to_string());
-    let done = running.control(&name, act, &by).map_err(|error| {
-        let status = match error {
-            ControlError::Unknown { .. } => StatusCode::NOT_FOUND,
-            ControlError::Impossible(_) => StatusCode::CONFLICT,
-            ControlError::OutOfBounds(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Refusal::new(status, error.to_string())
-    })?;
+    let (name, act) = (named(request)?, act(read(body)?));
+    let done = running.control(&name, act, &by(request)).map_err(refused)?;
     let status = running.nodes().into_iter().find(|node| node.name == name).map(Box::new);
     let (node, changed) = (done.node, done.changed);
     Ok(HttpResponse::Ok().json(Done { node, act: act.name(), changed, status }))
+}
+
+pub(crate) fn drain(of: &Operations, request: &HttpRequest, body: &[u8]) -> Answer {
+    let running = of.chosen(query::<Question>(request)?.topology.as_deref())?;
+    let Nothing {} = read(body)?;
+    let Controlled { node, changed, .. } = running.close_by(&by(request)).map_err(refused)?;
+    let act = ControlAct::Drain.name();
+    Ok(HttpResponse::Ok().json(Done { node, act, changed, status: None }))
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        let text = format!("the body: {error}; `/api/openapi.json` describes it");
+        Refusal::new(StatusCode::BAD_REQUEST, text)
+    })
+}
+
+/// Address of the client.
+fn by(request: &HttpRequest) -> String {
+    request.peer_addr().map_or_else(|| "an unknown client".to_owned(), |at| at.to_string())
+}
+
+fn refused(error: ControlError) -> Refusal {
+    let status = match error {
+        ControlError::Unknown { .. } => StatusCode::NOT_FOUND,
+        ControlError::Impossible(_) => StatusCode::CONFLICT,
+        ControlError::OutOfBounds(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Refusal::new(status, error.to_string())
 }
 
 pub(crate) fn audit(of: &Operations, request: &HttpRequest) -> Answer {

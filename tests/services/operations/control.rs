@@ -25,6 +25,21 @@ async fn read(address: SocketAddr, path: &str) -> Value {
 }
 
 #[actix_web::test]
+async fn a_drain_is_ordered_once_and_accounted_for() {
+    let (running, address) = start(&design(&format!("token = {TOKEN:?}"))).await;
+    assert_eq!(post(address, "/api/drain", "host: localhost\r\n", "").await.status, 401);
+    let (status, done) = ordered(address, "/api/drain").await;
+    assert_eq!(
+        (status, &done),
+        (200, &json!({ "node": "works", "act": "drain", "changed": true }))
+    );
+    assert_eq!(get(address, "/health/ready").await.status, 503);
+    assert_eq!(read(address, "/api/audit").await["acts"][0]["act"], "drain");
+    assert!(running.drain(None).await.balances());
+    assert!(running.close_by("a test").is_err());
+}
+
+#[actix_web::test]
 async fn a_paused_node_is_told_everywhere_until_it_is_resumed() {
     let (running, address) = start(&design(&format!("token = {TOKEN:?}"))).await;
     let (status, done) = ordered(address, "/api/nodes/haul/pause").await;
