@@ -103,6 +103,35 @@ fn no_kill_of_the_server_loses_a_line() {
     drop(server);
 }
 
+/// No text is unzipped: all books die, on a pile that is read while no run has it open.
+#[test]
+fn letters_and_books_of_a_stream_are_seen_replayed_and_forgotten() {
+    let Some(program) = program() else { return };
+    let place = Place::new();
+    let server = Server::start(&program, place.root(), free_port());
+    write_lines(&place, 100);
+    design_on(&place, &store(server.port), "post", "0s");
+    let design = place.text("t.toml").replace("max_attempts = 1000", "max_attempts = 1");
+    let works = design.replace("[crews.near]", "[crews.near]\nwork = \"gunzip\"");
+    place.write("t.toml", &works);
+    let json = |args: &[&str]| {
+        let all = [args, &["--format", "json", "--quiet"]].concat();
+        let out = place.run(all).assert().success().get_output().stdout.clone();
+        serde_json::from_slice::<serde_json::Value>(&out).expect("JSON")
+    };
+    place.run(["run", "t.toml", "--only", "inbox"]).assert().success();
+    let shown = json(&["pile", "show", "t.toml", "inbox", "--most", "70"]);
+    assert_eq!(shown.as_array().map_or(0, Vec::len), 70, "{shown}");
+    place.run(["run", "t.toml"]).assert().code(3);
+    let count = || json(&["dead", "list", "t.toml"]).as_array().map_or(0, Vec::len);
+    assert_eq!(count(), 100);
+    place.run(["dead", "replay", "t.toml"]).assert().success();
+    place.write("t.toml", design);
+    ends(start(&place, "a", &[]));
+    has_all(&place, 100, 0);
+    assert_eq!(count(), 0);
+}
+
 /// Positions grow in the batches of their books, and copies of a pile share them.
 #[test]
 fn files_are_read_once_and_again_when_it_is_asked_for() {

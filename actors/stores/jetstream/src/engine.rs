@@ -30,7 +30,7 @@ use crate::names::Uid;
 use crate::pack::{Pack, Ticket};
 use crate::server::{Outgoing, Server};
 
-pub(crate) use open::open;
+pub(crate) use open::{look, open};
 
 /// The part of a lease after which this process stops: the server's lease began after the call.
 const SAFE: (u32, u32) = (3, 4);

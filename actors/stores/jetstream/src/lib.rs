@@ -21,13 +21,15 @@ mod thread;
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_pipeline::store::{
     Act, Append, Appended, Backend, Cursor, DeadBook, Delivery, Depth, Ownership, Pass, Passed,
-    PileName, PileSpec, Promises, Receipt, Recovered, Reply, SourceState, StoreError, Want,
+    Peeked, PileName, PileSpec, Promises, Receipt, Recovered, Reply, SourceState, StoreError, Want,
 };
 
+use engine::Engine;
 use thread::Thread;
 
 /// How a store is opened.
@@ -278,7 +280,18 @@ impl Backend for Jetstream {
     }
 
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {
-        self.thread.ask(move |engine| async move { engine.dead(from, most).await })
+        let call = move |engine: Arc<Engine>| async move { engine.dead(from, most).await };
+        self.thread.read(&self.settings, call)
+    }
+
+    fn peek<'a>(
+        &'a self,
+        pile: &'a PileName,
+        most: usize,
+    ) -> Reply<'a, Result<Vec<Peeked>, StoreError>> {
+        let pile = pile.clone();
+        let call = move |engine: Arc<Engine>| async move { engine.peek(&pile, most).await };
+        self.thread.read(&self.settings, call)
     }
 
     fn forget_dead<'a>(&'a self, letters: &'a [Cursor]) -> Reply<'a, Result<u64, StoreError>> {

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::Settings;
-use crate::engine::{Engine, open};
+use crate::engine::{Engine, look, open};
 
 /// The thread; ends when this is dropped, with all calls that are not answered.
 #[derive(Default)]
@@ -54,6 +54,27 @@ impl Thread {
         let (engine, recovered) = opened.map_err(|error| other(&error))??;
         let _ = self.engine.set(Arc::new(engine));
         Ok(recovered)
+    }
+
+    /// Runs a call that only reads, on a store that may not be open.
+    pub fn read<'a, T: Send + 'static, F>(
+        &'a self,
+        settings: &Settings,
+        call: impl FnOnce(Arc<Engine>) -> F + Send + 'static,
+    ) -> Reply<'a, Result<T, StoreError>>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        if self.engine.get().is_some() {
+            return self.ask(call);
+        }
+        let settings = settings.clone();
+        Box::pin(async move {
+            let other = |error: &dyn std::fmt::Display| StoreError::Other(error.to_string().into());
+            let running = start().map_err(|error| other(&error))?;
+            let reading = async move { call(Arc::new(look(settings, nonce()).await?)).await };
+            running.handle.spawn(reading).await.map_err(|error| other(&error))?
+        })
     }
 
     /// Runs a call on the thread, to its end even if the caller does not wait for it.

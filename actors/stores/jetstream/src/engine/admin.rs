@@ -1,11 +1,12 @@
 //! Depths, dead letters, and piles that the opener did not name.
 
 use gopherworks_pipeline::book::Book;
-use gopherworks_pipeline::store::{Act, Cursor, DeadBook, Depth, Pass, Want};
+use gopherworks_pipeline::store::{Act, Cursor, DeadBook, Depth, Pass, Peeked, Want};
 use serde_json::json;
 
 use super::*;
-use crate::encode::read_death;
+use crate::encode::{read_death, read_record, unpack};
+use crate::record::Record;
 
 /// Books that are moved at a time.
 const CHUNK: Want = Want { books: 4096, bytes: Some(16 << 20) };
@@ -36,6 +37,42 @@ impl Engine {
             });
         }
         Ok(letters)
+    }
+
+    /// The first books of a pile, in the order of their messages.
+    pub async fn peek(&self, name: &PileName, most: usize) -> Result<Vec<Peeked>, StoreError> {
+        self.is_open()?;
+        let filter = self.server.names.of('p', name);
+        let (mut peeked, mut next, mut is_there) = (Vec::new(), 1, false);
+        while peeked.len() < most {
+            let which = json!({ "seq": next, "next_by_subj": filter });
+            let Some(found) = self.server.get(&which).await.map_err(Fault::reading)? else { break };
+            (next, is_there) = (found.sequence + 1, true);
+            // One that can't be decoded is buried when it is delivered.
+            let Ok(packed) = unpack(&found.payload) else { continue };
+            let subject = self.server.names.record(name, &packed.uid);
+            let record = self.server.last(&subject).await.map_err(Fault::reading)?;
+            let record = match record {
+                Some(record) => read_record(&record.payload)?,
+                None => Record::new(packed.books.len()),
+            };
+            let (now, _) = self.server.time();
+            let there =
+                packed.books.into_iter().zip(record.slots).filter(|(_, slot)| !slot.is_gone);
+            peeked.extend(there.map(|(book, slot)| Peeked {
+                book,
+                tries: slot.tries,
+                due: slot.due.checked_sub(now).filter(|left| *left > 0).map(Duration::from_millis),
+            }));
+        }
+        peeked.truncate(most);
+        let consumer = format!("CONSUMER.INFO.{}", self.server.names.stream);
+        let consumer = format!("{consumer}.{}", self.server.names.consumer(name)?);
+        match self.server.api(&consumer, &json!({})).await {
+            Err(Fault::Missing) if !is_there => Err(StoreError::Gone),
+            Err(fault) if !is_there => Err(fault.reading()),
+            _ => Ok(peeked),
+        }
     }
 
     /// The dead letter at a position, which may be any number.

@@ -25,15 +25,11 @@ fn with_reserve(limit: u64) -> i64 {
     i64::try_from(all).unwrap_or(i64::MAX)
 }
 
-/// Opens a store for these piles.
-pub(crate) async fn open(
-    settings: Settings,
-    nonce: u64,
-    specs: &[PileSpec],
-) -> Result<(Engine, Recovered), StoreError> {
+/// An engine with a connection, which knows nothing of the stream.
+async fn connected(settings: &Settings, nonce: u64) -> Result<Engine, StoreError> {
     let names = Names::new(&settings.store)?;
-    let connection = connect(&settings).await?;
-    let engine = Engine {
+    let connection = connect(settings).await?;
+    Ok(Engine {
         server: Server::new(connection, names, nonce),
         piles: RwLock::default(),
         by_name: RwLock::default(),
@@ -46,7 +42,32 @@ pub(crate) async fn open(
         recorded: Mutex::new((HashSet::new(), u64::MAX)),
         number: AtomicU64::new(0),
         closed: AtomicBool::new(false),
-    };
+    })
+}
+
+/// A store that is not opened, to be read.
+///
+/// # Errors
+/// `Gone` if there is none.
+pub(crate) async fn look(settings: Settings, nonce: u64) -> Result<Engine, StoreError> {
+    let engine = connected(&settings, nonce).await?;
+    match engine.server.stream("STREAM.INFO", &json!({})).await {
+        Ok(found) => engine.check_version(&found)?,
+        Err(Fault::Missing) => return Err(StoreError::Gone),
+        Err(fault) => return Err(fault.reading()),
+    }
+    // Reads the server's clock.
+    engine.server.subjects(&engine.server.names.ids()).await.map_err(Fault::reading)?;
+    Ok(engine)
+}
+
+/// Opens a store for these piles.
+pub(crate) async fn open(
+    settings: Settings,
+    nonce: u64,
+    specs: &[PileSpec],
+) -> Result<(Engine, Recovered), StoreError> {
+    let engine = connected(&settings, nonce).await?;
     let store = engine.stream(&settings).await?;
     for spec in specs {
         let pile = engine.add(spec.clone())?;
@@ -77,7 +98,25 @@ pub(crate) async fn open(
     Ok((engine, recovered))
 }
 
+/// What the metadata of a stream says under a key of gopherworks.
+fn noted<'a>(info: &'a Value, key: &str) -> Option<&'a str> {
+    info["config"]["metadata"][format!("gopherworks.{key}")].as_str()
+}
+
 impl Engine {
+    /// Checks that the stream is one of gopherworks, and not newer than this program.
+    fn check_version(&self, info: &Value) -> Result<(), StoreError> {
+        let what = match noted(info, "version").map(str::parse::<u8>) {
+            Some(Ok(known)) if known <= VERSION => return Ok(()),
+            Some(Ok(known)) => {
+                format!("the store has version {known}; this program knows {VERSION}")
+            }
+            Some(Err(error)) => return Err(StoreError::Corrupt(error.to_string().into())),
+            None => format!("the stream `{}` is not one of gopherworks", self.server.names.stream),
+        };
+        Err(StoreError::Unsupported(what.into()))
+    }
+
     /// Creates the stream, or checks and updates it; answers its identity.
     async fn stream(&self, settings: &Settings) -> Result<String, StoreError> {
         let names = &self.server.names;
@@ -87,25 +126,12 @@ impl Engine {
             Err(Fault::Missing) => None,
             Err(fault) => return Err(reading(fault)),
         };
-        let kept = |key: &str| {
-            let metadata = found.as_ref().and_then(|found| found["config"]["metadata"].as_object());
-            metadata.and_then(|metadata| metadata.get(key)?.as_str().map(str::to_owned))
-        };
-        let version = kept("gopherworks.version");
-        match version.as_deref().map(str::parse::<u8>) {
-            None if found.is_some() => {
-                let what = format!("the stream `{}` is not one of gopherworks", names.stream);
-                return Err(StoreError::Unsupported(what.into()));
-            }
-            Some(Ok(known)) if known > VERSION => {
-                let what = format!("the store has version {known}; this program knows {VERSION}");
-                return Err(StoreError::Unsupported(what.into()));
-            }
-            Some(Err(error)) => return Err(StoreError::Corrupt(error.to_string().into())),
-            _ => {}
+        if let Some(found) = &found {
+            self.check_version(found)?;
         }
         let new = || format!("{}-{:016x}", names.stream, self.server.nonce);
-        let identity = kept("gopherworks.store").unwrap_or_else(new);
+        let identity = found.as_ref().and_then(|found| noted(found, "store"));
+        let identity = identity.map_or_else(new, str::to_owned);
         let mut wanted = json!({
             "name": names.stream,
             "subjects": [names.all()],
