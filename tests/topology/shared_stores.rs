@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use gopherworks::catalog::Catalog;
-use gopherworks::config::builder::kind;
+use gopherworks::config::builder::{kind, wait};
 use gopherworks::config::elements::{KindConfig, TopologyConfig};
 use gopherworks::pipeline::book::Book;
 use gopherworks::pipeline::store::memory::{MemoryBackend, MemoryStore};
@@ -16,7 +16,7 @@ use gopherworks::pipeline::store::{
     StoreError, Want,
 };
 use gopherworks::report::{Report, RunOutcome};
-use gopherworks::topology::{Options, Topology};
+use gopherworks::topology::{Options, RunningTopology, Topology};
 use tokio::sync::watch;
 
 /// The duties of a gopher that does all.
@@ -68,6 +68,82 @@ async fn two_processes_share_the_books_of_one() {
     let (one, two) = join(one.finish(first), two.finish(second)).await;
     assert_eq!(one.ledger.burned + two.ledger.burned, 1_000);
     shared_all(&[one, two], 1_000);
+}
+
+/// Tells the most books that were ready on the pile after a commit of any process.
+struct Watched {
+    inner: MemoryBackend,
+    most: Arc<watch::Sender<u64>>,
+}
+
+/// Calls that are passed on.
+macro_rules! passed_on {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {$(
+        fn $name<'a>(&'a self, $($arg: $type),*) -> Reply<'a, $answer> {
+            self.inner.$name($($arg),*)
+        }
+    )*};
+}
+
+impl Backend for Watched {
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+
+    fn commit(&self, commit: Arc<Commit>) -> Reply<'_, Result<Committed, StoreError>> {
+        Box::pin(async move {
+            let done = self.inner.commit(commit).await;
+            let depth = self.inner.depth(&PileName::new("", "desk")).await?;
+            self.most.send_modify(|most| *most = (*most).max(depth.books - depth.held));
+            done
+        })
+    }
+
+    passed_on! {
+        open(piles: &'a [PileSpec]) -> Result<Recovered, StoreError>;
+        reserve_ids(count: u64) -> Result<std::ops::Range<u64>, StoreError>;
+        append(books: &'a Append) -> Result<Vec<Appended>, StoreError>;
+        fetch(pile: &'a PileName, want: Want, wait: Duration) -> Result<Vec<Delivery>, StoreError>;
+        settle(acts: &'a [(Receipt, Act)]) -> Vec<Result<(), StoreError>>;
+        pass(books: &'a Pass) -> Vec<Result<Passed, StoreError>>;
+        extend(receipts: &'a [Receipt], by: Duration) -> Vec<Result<(), StoreError>>;
+        depth(pile: &'a PileName) -> Result<Depth, StoreError>;
+        close() -> Result<(), StoreError>;
+        account() -> Result<Account, StoreError>;
+    }
+}
+
+/// Each process offers faster than both burn; none adds books while it knows that the pile is full,
+/// and none knows at once what the other has added.
+#[actix::test]
+async fn a_pile_that_processes_share_is_bounded() {
+    const BOUND: u64 = 64;
+    let (store, most) = (MemoryStore::new(), Arc::new(watch::channel(0).0));
+    let start = async || {
+        let config = TopologyConfig::builder("works")
+            .pile("desk", |pile| pile.capacity_books(BOUND))
+            .incinerator("out", |fire| fire.burn("count"))
+            .crew("crew", "desk", "out", |crew| {
+                crew.gophers(1, ALL).cart_books(4).push(wait(Duration::from_millis(5)))
+            });
+        let topology = Topology::from_config(&config.build(), &Catalog::standard());
+        let watched = Watched { inner: store.process(), most: most.clone() };
+        let options = Options { store: Some(Arc::new(watched)), ..Options::default() };
+        topology.expect("a config").with_options(options).start().await.expect("it starts")
+    };
+    let (one, two) = (start().await, start().await);
+    let offering = async |running: &RunningTopology| {
+        for _ in 0..40 {
+            running.offer("desk", books(5)).await.expect("it is open");
+        }
+        running.close_offers();
+    };
+    join(offering(&one), offering(&two)).await;
+    let (first, second) = join(one.done(), two.done()).await;
+    let reports = join(one.finish(first), two.finish(second)).await;
+    shared_all(&reports.into(), 400);
+    let most = *most.borrow();
+    assert!((BOUND..=2 * BOUND).contains(&most), "{most} books at a time");
 }
 
 /// The second process finds no books left in a source that the first process has read.

@@ -27,4 +27,4 @@ pub(crate) use journal::Journal;
 pub use journal::Kept;
 pub use open::Opened;
 pub use thread::KeeperHooks;
-pub(crate) use thread::start;
+pub(crate) use thread::{LOOK, start};

@@ -158,7 +158,7 @@ impl Shelf {
 
     /// Number of books for which space in memory is reserved.
     pub fn reserved(&self) -> usize {
-        self.reserved.0 - self.behind()
+        self.reserved.0 - self.held_elsewhere()
     }
 
     /// Appends books of `bytes` in total, with their `ids` if equally spaced. The caller has

@@ -107,6 +107,15 @@ pub struct Depth {
     pub exact: bool,
 }
 
+impl Depth {
+    /// Books that are not held, and their bytes, for which a mean book stands.
+    pub(crate) fn ready(&self) -> (usize, u64) {
+        let books = self.books.saturating_sub(self.held);
+        let bytes = u128::from(self.bytes) * u128::from(books) / u128::from(self.books.max(1));
+        (books as usize, bytes as u64)
+    }
+}
+
 /// The account of a store over all its runs: offered = burned + dropped + dead + present.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {

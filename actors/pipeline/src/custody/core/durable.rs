@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -43,6 +44,12 @@ impl Custody {
             }
             let mut shelf = custody.shelf(key);
             shelf.keep_window(window, shared);
+            if shared {
+                if shelf.found_outside(rest.books, rest.bytes) {
+                    journal.look(key, Duration::ZERO);
+                }
+                continue;
+            }
             shelf.send_behind(rest.books, rest.bytes);
             shelf.stored_behind(rest.books);
             custody.ledger.recover((books.len() + rest.books) as u64);

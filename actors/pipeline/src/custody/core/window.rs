@@ -1,10 +1,11 @@
 //! What moves between the memory of durable piles and their store.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::{Custody, lock};
 use crate::book::{Book, BookId};
-use crate::custody::keeper::{BookIds, Change, Journal, Known, Stored, Then, Unfit};
+use crate::custody::keeper::{BookIds, Change, Journal, Known, LOOK, Stored, Then, Unfit};
 use crate::custody::lease::{Batch, Notes};
 use crate::custody::ledger::{BookOutcome, Ids};
 use crate::custody::shelf::{DeadLetter, Shelf};
@@ -102,6 +103,7 @@ impl Custody {
         let mut passed = Passed::default();
         if !held {
             target.send_behind(books.len(), bytes);
+            self.look_outside(to, target);
             self.left(journal, &books);
             passed.books = books;
         } else if carried.is_empty() {
@@ -220,12 +222,28 @@ impl Custody {
         self.bury(dead);
     }
 
+    /// Notes how many books the store has ready of a shared pile; returns whether to look again.
+    pub(crate) fn found_outside(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+        let again = self.shelf(pile).found_outside(books, bytes);
+        self.ring(pile);
+        again
+    }
+
+    /// Lets the keeper look how many books of a shared pile there are, once some were added.
+    fn look_outside(&self, pile: PileKey, shelf: &mut Shelf) {
+        if shelf.must_look()
+            && let Some(journal) = self.journal_of(pile)
+        {
+            journal.look(pile, LOOK);
+        }
+    }
+
     /// Requests books from the store if the window runs low.
     pub(super) fn ask_if_low(&self, pile: PileKey, shelf: &mut Shelf) {
         if shelf.asks()
             && let Some(journal) = self.journal_of(pile)
         {
-            journal.ask(pile, std::time::Duration::ZERO);
+            journal.ask(pile, Duration::ZERO);
         }
     }
 
@@ -247,6 +265,7 @@ impl Custody {
                     }
                     false => shelf.came_behind(count, size),
                 }
+                self.look_outside(pile, &mut shelf);
             }
             if let Then::Offered(told) = then {
                 // The offer may have been dropped.

@@ -60,8 +60,8 @@ struct State {
     /// Shared piles to be checked for books in any process.
     verify: BTreeSet<PileKey>,
     closing: bool,
-    /// When books of a pile are to be fetched.
-    asks: BTreeMap<PileKey, Time>,
+    /// When books of a pile are to be fetched, and when to look how many there are.
+    asks: BTreeMap<(PileKey, Ask), Time>,
     /// The account of the store at the end.
     account: Option<Account>,
     /// True once the keeper's thread has ended.
@@ -84,6 +84,8 @@ pub(super) enum Work {
     Commit(Batch),
     /// Fetches books that are behind.
     Fetch(PileKey),
+    /// Looks how many books of a bounded pile are in the store.
+    Look(PileKey),
     /// Extends leases by this time.
     Extend(Vec<(BookId, Receipt)>, Duration),
     /// Fences books whose leases are about to expire.
@@ -91,6 +93,13 @@ pub(super) enum Work {
     /// Asks whether any process has books of a pile.
     Verify(PileKey),
     End,
+}
+
+/// What the store is asked for, by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ask {
+    Fetch,
+    Look,
 }
 
 /// Which changes wake the keeper's thread.
@@ -328,9 +337,18 @@ impl Journal {
 
     /// Requests a fetch of books of a pile after this time.
     pub(crate) fn ask(&self, pile: PileKey, after: Duration) {
+        self.ask_for((pile, Ask::Fetch), after);
+    }
+
+    /// Requests a look at the number of books of a pile after this time.
+    pub(crate) fn look(&self, pile: PileKey, after: Duration) {
+        self.ask_for((pile, Ask::Look), after);
+    }
+
+    fn ask_for(&self, ask: (PileKey, Ask), after: Duration) {
         let mut state = self.lock();
         let at = self.clock.now() + after;
-        state.asks.entry(pile).and_modify(|due| *due = at.min(*due)).or_insert(at);
+        state.asks.entry(ask).and_modify(|due| *due = at.min(*due)).or_insert(at);
         self.wake(&mut state);
     }
 
@@ -347,7 +365,7 @@ impl Journal {
     pub(super) fn next(&self) -> Work {
         let mut state = self.lock();
         loop {
-            let until = match self.look(&mut state) {
+            let until = match self.choose(&mut state) {
                 Ok(work) => return work,
                 Err(until) => until,
             };
@@ -365,8 +383,8 @@ impl Journal {
     /// Waits in simulated time until there is something to do.
     pub(super) async fn next_simulated(&self) -> Work {
         loop {
-            let looked = self.look(&mut self.lock());
-            let until = match looked {
+            let chosen = self.choose(&mut self.lock());
+            let until = match chosen {
                 Ok(work) => return work,
                 Err(until) => until.map(|until| until - self.clock.now()),
             };
@@ -380,7 +398,7 @@ impl Journal {
     }
 
     /// The next work, or the time until which to wait for a change; `None` to wait without limit.
-    fn look(&self, state: &mut State) -> Result<Work, Option<Time>> {
+    fn choose(&self, state: &mut State) -> Result<Work, Option<Time>> {
         if state.closing && (state.core.is_idle() || state.core.is_down()) {
             return Ok(Work::End);
         }
@@ -396,10 +414,11 @@ impl Journal {
         // No fetch before the outcome of the last commit is known, as the fetched books depend on
         // it.
         let asks = state.asks.iter().filter(|_| !state.core.is_repeating());
-        let first = asks.map(|(pile, due)| (*due, *pile)).min();
-        if let Some((_, pile)) = first.filter(|(due, _)| *due <= now) {
-            state.asks.remove(&pile);
-            return Ok(Work::Fetch(pile));
+        let first = asks.map(|(ask, due)| (*due, *ask)).min();
+        if let Some((_, ask)) = first.filter(|(due, _)| *due <= now) {
+            state.asks.remove(&ask);
+            let (pile, ask) = ask;
+            return Ok(if ask == Ask::Fetch { Work::Fetch(pile) } else { Work::Look(pile) });
         }
         let leases = state.receipts.leases().and_then(|leases| leases.due());
         let due = first.map(|(due, _)| due).into_iter().chain(leases).min();
@@ -432,15 +451,6 @@ impl Journal {
             Next::Repeat(batch) => Some(batch),
             Next::Wait | Next::Until(_) => None,
         }
-    }
-
-    /// The next pile of which books are to be fetched now.
-    #[cfg(test)]
-    pub(super) fn take_ask(&self) -> Option<PileKey> {
-        let mut state = self.lock();
-        let now = self.clock.now();
-        let pile = state.asks.iter().find(|(_, due)| **due <= now).map(|(pile, _)| *pile);
-        pile.inspect(|pile| _ = state.asks.remove(pile))
     }
 
     /// A commit is stored, see [`Core::stored`]. Returns how long the store had failed, if it did

@@ -33,7 +33,7 @@ pub struct Opened {
     pub(crate) next_id: u64,
     /// By pile: its first books, in order.
     pub(crate) books: Vec<Vec<Delivery>>,
-    /// By pile: its books that are not in memory.
+    /// By pile: its books that are not in memory; in a shared store, those that no process holds.
     pub(crate) rest: Vec<Rest>,
     /// By durable pile: maximum number and bytes of books in memory.
     pub(crate) windows: Vec<Want>,
@@ -94,7 +94,10 @@ impl Opened {
         let mut depths = recovered.piles.into_iter();
         for ((name, kept), window) in piles.iter().zip(&windows) {
             let (mut first, mut left) = (Vec::new(), Rest::default());
-            if durable(*kept) && !promises.shared {
+            if durable(*kept) && promises.shared {
+                let depth = depths.next().unwrap_or_default();
+                (left.books, left.bytes) = depth.ready();
+            } else if durable(*kept) {
                 let depth = depths.next().unwrap_or_default();
                 if depth.books > 0 {
                     first = backend.fetch(name, *window, Duration::ZERO).await?;
@@ -137,13 +140,16 @@ impl Opened {
         self.backend.promises()
     }
 
-    /// Number of books on the durable piles.
+    /// Number of books on the durable piles, of a store that no other process uses.
     pub fn len(&self) -> usize {
+        if self.promises().shared {
+            return 0;
+        }
         let rest: usize = self.rest.iter().map(|rest| rest.books).sum();
         self.books.iter().map(Vec::len).sum::<usize>() + rest
     }
 
-    /// True if the durable piles are empty.
+    /// True if [`Opened::len`] is 0.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -23,6 +23,9 @@ const LATER: Duration = Duration::from_secs(1);
 /// Pause after a pile of a shared store had no books.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How often the keeper looks how many books are on a bounded pile that processes share.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
+
 /// Called with a reason, and the time until the next attempt.
 pub type DownHook = dyn Fn(&str, Option<Duration>) + Send;
 
@@ -103,6 +106,10 @@ impl Keeper {
                 Work::Commit(batch) => batch,
                 Work::Fetch(pile) => {
                     self.fetch(pile).await;
+                    continue;
+                }
+                Work::Look(pile) => {
+                    self.look(pile).await;
                     continue;
                 }
                 Work::Extend(books, by) => {
@@ -219,6 +226,26 @@ impl Keeper {
         match (depth, self.custody.upgrade()) {
             (Ok(depth), Some(custody)) if depth.exact && depth.books == 0 => custody.is_over(pile),
             _ => self.journal.ask(pile, LATER),
+        }
+    }
+
+    /// Tells a bounded pile how many books the store has, and looks again while there are some.
+    async fn look(&self, pile: PileKey) {
+        let began = self.journal.now();
+        let depth = self.on(self.journal.backend().depth(self.journal.name(pile))).await;
+        let Some(custody) = self.custody.upgrade() else {
+            return;
+        };
+        let again = match depth {
+            Ok(depth) => {
+                let (books, bytes) = depth.ready();
+                custody.found_outside(pile, books, bytes)
+            }
+            Err(_) => true,
+        };
+        if again {
+            // A store that counts slowly is not kept busy with it.
+            self.journal.look(pile, LOOK.max((self.journal.now() - began) * 20));
         }
     }
 

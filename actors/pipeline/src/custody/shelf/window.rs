@@ -23,6 +23,11 @@ pub(super) struct Durable {
     elsewhere: usize,
     /// Returned books that the journal has not recorded yet.
     noted: Vec<Noted>,
+    /// Of a bounded shared pile: books and bytes that the store had ready for any process at the
+    /// last look, and those that this process has added since. Space is reserved for them.
+    outside: (usize, u64),
+    /// True while the keeper looks at the store again and again.
+    looks: bool,
     /// Books that are behind; space is reserved for them.
     behind: usize,
     /// New books that will be behind once they are stored.
@@ -56,12 +61,50 @@ impl Shelf {
             shared,
             elsewhere: usize::from(shared),
             noted: Vec::new(),
+            outside: (0, 0),
+            looks: false,
             behind: 0,
             coming: 0,
             stored: 0,
             asked: false,
             delayed_bytes: 0,
         }));
+    }
+
+    /// Number of books for which space is reserved though they are not on their way to memory.
+    pub(super) fn held_elsewhere(&self) -> usize {
+        self.durable.as_ref().map_or(0, |durable| durable.behind + durable.outside.0)
+    }
+
+    /// Notes that a shared pile has books that any process may get.
+    fn add_outside(&mut self, books: usize, bytes: u64) {
+        let is_bounded = self.bound.books.is_some() || self.bound.bytes.is_some();
+        if let Some(durable) = self.durable.as_mut().filter(|_| is_bounded) {
+            durable.outside.0 += books;
+            durable.outside.1 += bytes;
+            self.reserve(books, bytes, true);
+        }
+    }
+
+    /// Notes how many books the store has ready of a shared pile. False if none: there is no need
+    /// to look again before this process adds some.
+    pub fn found_outside(&mut self, books: usize, bytes: u64) -> bool {
+        let Some(durable) = &mut self.durable else {
+            return false;
+        };
+        let before = std::mem::take(&mut durable.outside);
+        durable.looks = books > 0;
+        self.release(before.0, before.1);
+        self.add_outside(books, bytes);
+        books > 0
+    }
+
+    /// True once if the keeper has to begin to look how many books the store has ready.
+    pub fn must_look(&mut self) -> bool {
+        let must = |durable: &mut Box<Durable>| {
+            durable.outside.0 > 0 && !std::mem::replace(&mut durable.looks, true)
+        };
+        self.durable.as_mut().is_some_and(must)
     }
 
     /// Books that are in the store only.
@@ -106,7 +149,7 @@ impl Shelf {
     /// Adds books that are known to be offered, behind.
     pub fn send_behind(&mut self, books: usize, bytes: u64) {
         if self.is_shared() {
-            return;
+            return self.add_outside(books, bytes);
         }
         self.reserve(books, bytes, true);
         if let Some(durable) = &mut self.durable {
@@ -125,7 +168,8 @@ impl Shelf {
     /// Expected books are stored.
     pub fn came_behind(&mut self, books: usize, bytes: u64) {
         if self.is_shared() {
-            return self.expect_less(books, bytes);
+            self.expect_less(books, bytes);
+            return self.add_outside(books, bytes);
         }
         if let Some(durable) = &mut self.durable {
             durable.coming -= books;
@@ -143,10 +187,14 @@ impl Shelf {
 
     /// Books have left the store, or came into memory.
     pub fn leave_behind(&mut self, books: usize, bytes: u64) {
-        if self.is_shared() {
-            return;
-        }
+        let is_shared = self.is_shared();
         if let Some(durable) = &mut self.durable {
+            if is_shared {
+                let (had, had_bytes) = durable.outside;
+                let (less, less_bytes) = (had.min(books), had_bytes.min(bytes));
+                durable.outside = (had - less, had_bytes - less_bytes);
+                return self.release(less, less_bytes);
+            }
             durable.behind = durable.behind.saturating_sub(books);
         }
         self.release(books, bytes);

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+#[cfg(test)]
+use super::Ask;
 use super::{Journal, State, Work};
 use crate::book::{Book, BookId};
 use crate::custody::PileKey;
@@ -155,6 +157,17 @@ impl Journal {
     #[cfg(test)]
     pub(in crate::custody::keeper) fn take_lease_work(&self) -> Option<Work> {
         Self::lease_work(&mut self.lock(), self.clock.now())
+    }
+
+    /// The next pile of which books are to be fetched now.
+    #[cfg(test)]
+    pub(in crate::custody::keeper) fn take_ask(&self) -> Option<PileKey> {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let is_due =
+            |((_, ask), due): &(&(PileKey, Ask), &Time)| *ask == Ask::Fetch && **due <= now;
+        let found = state.asks.iter().find(is_due).map(|(ask, _)| *ask);
+        found.inspect(|ask| _ = state.asks.remove(ask)).map(|(pile, _)| pile)
     }
 
     /// The next pile to be verified.
