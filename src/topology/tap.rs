@@ -9,9 +9,10 @@ impl RunningTopology {
     /// reader is dropped. `None` for other nodes, which pass none or are shown with their crew.
     pub(crate) fn tap(&self, node: &str, contents: bool) -> Option<TapReader> {
         let inner = self.inner();
-        let passes = inner.piles.iter().any(|pile| pile.name == node)
-            || inner.crews.iter().any(|crew| crew.name == node)
-            || inner.incinerators.iter().any(|fire| fire.name == node);
+        let nodes = inner.nodes();
+        let passes = nodes.piles.iter().any(|pile| pile.name == node)
+            || nodes.crews.iter().any(|crew| crew.name == node)
+            || nodes.incinerators.iter().any(|fire| fire.name == node);
         passes.then(|| inner.context.taps.open(node, contents))
     }
 }
