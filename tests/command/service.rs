@@ -65,7 +65,7 @@ fn a_log_of_json_has_an_object_a_line() {
         }
     }
     let failed = lines.iter().find(|line| line["level"] == "error").expect("a dead letter");
-    assert_eq!((&failed["node"], &failed["book"]), (&"crew".into(), &"book 0".into()), "{text}");
+    assert_eq!((&failed["node"], &failed["book"]), (&"crew".into(), &"book 1".into()), "{text}");
     assert_eq!(failed["attempt"], 1, "{text}");
     let message = failed["message"].as_str().expect("text");
     assert!(message.contains("failed permanently"), "{text}");

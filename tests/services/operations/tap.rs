@@ -12,7 +12,8 @@ const TOKEN: &str = "correct-horse-battery";
 /// Headers and a body for each book.
 fn books(count: usize) -> Vec<Book> {
     let book = |number: usize| Book::new(format!("body {number}")).with_header("kind", "letter");
-    (0..count).map(book).collect()
+    // Numbers of books start at 1.
+    (1..=count).map(book).collect()
 }
 
 async fn offered(running: &RunningTopology, books: Vec<Book>) {
@@ -52,15 +53,15 @@ async fn each_node_shows_what_passes_and_how_it_ends() {
     offered(&running, books(4)).await;
     assert_eq!(
         rows(&taken(&mut pile, 4).await),
-        [(0, "leased"), (1, "leased"), (2, "leased"), (3, "leased")]
+        [(1, "leased"), (2, "leased"), (3, "leased"), (4, "leased")]
     );
     let brought = taken(&mut crew, 4).await;
-    assert_eq!(rows(&brought), [(0, "brought"), (1, "failed"), (2, "brought"), (3, "failed")]);
-    assert_eq!(brought[1]["reason"], "1 is odd");
-    assert_eq!((&brought[0]["size"], &brought[0]["attempt"]), (&6.into(), &1.into()));
+    assert_eq!(rows(&brought), [(1, "failed"), (2, "brought"), (3, "failed"), (4, "brought")]);
+    assert_eq!(brought[0]["reason"], "1 is odd");
+    assert_eq!((&brought[1]["size"], &brought[1]["attempt"]), (&6.into(), &1.into()));
     assert!(brought.iter().all(|book| book["content"].is_null()), "{brought:?}");
     // Books that failed in the crew do not come as far as the incinerator.
-    assert_eq!(rows(&taken(&mut fire, 2).await), [(0, "burned"), (2, "burned")]);
+    assert_eq!(rows(&taken(&mut fire, 2).await), [(2, "burned"), (4, "burned")]);
     running.stop().await;
 }
 
@@ -73,11 +74,11 @@ async fn contents_need_the_token_and_a_text_selects() {
     let mut tap = Client::open(&operations, path, bearer).await;
     // Without contents a text is looked for in names and reasons.
     let mut named = Client::open(&operations, "/api/nodes/haul/tap?text=3%20is", None).await;
-    let mut large = books(5);
-    large[4] = Book::new("x".repeat(65 << 10)).with_header("kind", "body 2 is too large");
+    let mut large = books(6);
+    large[5] = Book::new("x".repeat(65 << 10)).with_header("kind", "body 2 is too large");
     offered(&running, large).await;
     let found = taken(&mut tap, 2).await;
-    assert_eq!(rows(&found), [(2, "burned"), (4, "burned")]);
+    assert_eq!(rows(&found), [(2, "burned"), (6, "burned")]);
     assert_eq!(found[0]["content"]["text"], "body 2");
     assert_eq!(found[0]["content"]["headers"]["kind"], "letter");
     assert!(found[1]["content"]["text"].is_null(), "{}", found[1]);
@@ -111,7 +112,7 @@ async fn books_that_are_too_fast_are_counted_and_a_closed_tap_costs_nothing() {
     offered(&running, books(10)).await;
     let mut tap = Client::open(&operations, "/api/nodes/inbox/tap", None).await;
     offered(&running, books(1)).await;
-    assert_eq!(rows(&taken(&mut tap, 1).await), [(2_010, "leased")]);
+    assert_eq!(rows(&taken(&mut tap, 1).await), [(2_011, "leased")]);
     running.stop().await;
 }
 
