@@ -100,8 +100,8 @@ struct Cli {
     /// JSON all the same
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Format of logs and messages on standard error; JSON has the fields time, level, target, node,
-    /// book, attempt and message
+    /// Format of logs and messages on standard error; JSON has the fields time, level, target,
+    /// node, book, attempt and message
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: logging::LogFormat,
 }

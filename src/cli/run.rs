@@ -252,7 +252,7 @@ async fn live(
             biased;
             ended = run => ended,
             () = follow => unreachable!("the bar is drawn until it is cancelled"),
-            () = service::feed_watchdog() => unreachable!("the watchdog is fed until it is cancelled"),
+            () = service::feed_watchdog() => unreachable!("it is fed until it is cancelled"),
         }
     };
     progress.finish();

@@ -135,9 +135,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/api/nodes/{node}/tap",
-        summary: "Server-sent events: `book` for books that pass a pile, a dump, a crew, a relay or \
-                  an incinerator, at most 256 at once and 2,560 a second; `missed` with the number \
-                  of those that were not sampled; `end`. At most 8 are open",
+        summary: "Server-sent events: `book` for books that pass a pile, a dump, a crew, a relay \
+                  or an incinerator, at most 256 at once and 2,560 a second; `missed` with the \
+                  number of those that were not sampled; `end`. At most 8 are open",
         media: "text/event-stream",
         answer: Some(SchemaGenerator::subschema_for::<api::TapData>),
         query: Some(SchemaGenerator::subschema_for::<api::TapQuery>),

@@ -229,7 +229,8 @@ impl Pause {
         if logged {
             let after = context.clock.now() - since;
             context.tell(Event::Available { node: self.name.clone(), after });
-            log::warn!(node = &*self.name; "{} {} resumes after {}", self.what, self.name, seconds(after));
+            let (what, name) = (self.what, &*self.name);
+            log::warn!(node = name; "{what} {name} resumes after {}", seconds(after));
         }
         true
     }

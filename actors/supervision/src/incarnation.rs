@@ -119,7 +119,8 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
             match hooks.struck() {
                 None => {}
                 Some(Strike::Panic(text)) => {
-                    log::error!(node = &*hooks.name(); "{} (life {}) panicked: {text}", hooks.name(), hooks.epoch());
+                    let (name, epoch) = (hooks.name(), hooks.epoch());
+                    log::error!(node = &*name; "{name} (life {epoch}) panicked: {text}");
                     let place = Exit::UNKNOWN_PLACE.to_owned();
                     return Some(Exit::Panic { text, place });
                 }

@@ -369,12 +369,14 @@ impl SupervisorTask {
     fn exited(&self, child: ChildId, epoch: u64, exit: Exit, now: Time) {
         match &exit {
             Exit::Normal | Exit::Killed => {
-                log::debug!(node = &*self.name(child); "{} (life {epoch}) {exit}", self.name(child));
+                let name = self.name(child);
+                log::debug!(node = &*name; "{name} (life {epoch}) {exit}");
             }
             // Logged where it was caught.
             Exit::Panic { .. } => {}
             Exit::Failed(_) | Exit::ArbiterDead | Exit::Hung | Exit::Blocked(_) => {
-                log::error!(node = &*self.name(child); "{} (life {epoch}) {exit}", self.name(child));
+                let name = self.name(child);
+                log::error!(node = &*name; "{name} (life {epoch}) {exit}");
             }
         }
         self.publish(|| SupervisionEvent::Exited {
