@@ -173,7 +173,8 @@ enum Command {
     /// Books that pass faster than 2,560 a second are counted and not shown.
     #[cfg(feature = "http")]
     Tap(tap::TapArgs),
-    /// Pause, resume, scale and kill the nodes of a run, or drain it; requires the token
+    /// Pause, resume, scale and kill the nodes of a run, drain it, or have it read its file again;
+    /// requires the token
     #[cfg(feature = "http")]
     Ctl(ctl::CtlArgs),
 }

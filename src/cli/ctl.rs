@@ -1,8 +1,11 @@
 //! `ctl`: changes a run.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::reload::pair;
 use super::remote::{Access, Remote, in_runtime};
 use super::{Failed, Format, code, print};
 
@@ -47,6 +50,16 @@ enum Act {
     },
     /// Close the sources and complete what has begun; the run then ends, as after SIGTERM
     Drain,
+    /// Read the file of the run again, and go on with it; nothing changes if it has mistakes
+    Reload {
+        /// Print the changes only
+        #[arg(long)]
+        plan: bool,
+        /// Put the books of the removed pile OLD on the pile or dump NEW (may be repeated)
+        /// [default: crews carry them on before the pile is removed]
+        #[arg(long = "move", value_name = "OLD=NEW", value_parser = pair)]
+        moves: Vec<(String, String)>,
+    },
 }
 
 impl Act {
@@ -58,6 +71,11 @@ impl Act {
             Act::Scale { node, gophers } => ("scale", Some(node), json!({ "gophers": gophers })),
             Act::Kill { node } => ("kill", Some(node), json!({})),
             Act::Drain => ("drain", None, json!({})),
+            Act::Reload { plan, moves } => {
+                let moves: BTreeMap<&str, &str> =
+                    moves.iter().map(|(old, new)| (&**old, &**new)).collect();
+                ("reload", None, json!({ "plan": plan, "moves": moves }))
+            }
         }
     }
 }
@@ -74,10 +92,13 @@ pub fn ctl(args: &CtlArgs) -> Result<i32, Failed> {
     let text = match args.format {
         Format::Json => done.to_string(),
         Format::Text => {
+            let changes = done["text"].as_str().filter(|text| !text.is_empty());
             let of = done["node"].as_str().map(|node| format!(" of {node}")).unwrap_or_default();
-            match done["changed"].as_bool() {
-                Some(false) => format!("{word}{of}: nothing to do"),
-                _ => format!("{word}{of}: done"),
+            match (changes, done["changed"].as_bool()) {
+                (Some(changes), _) => changes.trim_end().to_owned(),
+                (None, None) if word == "reload" => format!("{word}: nothing to do"),
+                (None, Some(false)) => format!("{word}{of}: nothing to do"),
+                (None, _) => format!("{word}{of}: done"),
             }
         }
     };

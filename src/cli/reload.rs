@@ -35,7 +35,7 @@ pub struct ReloadArgs {
     format: Format,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<(String, String), String> {
     let (old, new) = text.split_once('=').ok_or("write it like old=new")?;
     Ok((old.trim().to_owned(), new.trim().to_owned()))
 }

@@ -182,6 +182,17 @@ impl RunningTopology {
         self.account_for(inner.control(), (self.name(), ControlAct::Drain, by), done)
     }
 
+    /// Accounts for a reload that an operator, named `by`, has ordered, as for an act of
+    /// [`RunningTopology::control`]. `changed` is false if the file says what runs already.
+    #[cfg(feature = "http")]
+    pub(crate) fn reloaded_by(&self, by: &str, changed: Result<bool, String>) {
+        let node = self.name().to_owned();
+        let done = changed.map(|changed| Controlled { node, changed });
+        let done = done.map_err(ControlError::Impossible);
+        let control = self.inner().control();
+        let _ = self.account_for(control, (self.name(), ControlAct::Reload, by), done);
+    }
+
     fn account_for(
         &self,
         mut control: MutexGuard<'_, Control>,
@@ -267,6 +278,11 @@ impl RunningTopology {
         let node = self.node(&nodes, name, act).ok_or_else(|| self.unknown(name))?;
         if !self.is_running() {
             return Err(ended());
+        }
+        if matches!(act, ControlAct::Drain | ControlAct::Reload) {
+            return Err(ControlError::Impossible(format!(
+                "a {act} is of the whole run, not a node"
+            )));
         }
         if act == ControlAct::Kill {
             let actor = node.actor(name);

@@ -93,6 +93,16 @@ fn an_operator_pauses_scales_kills_and_drains() {
     let (code, out, err) = with(&["pause", "crow"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
     assert!(err.contains("did you mean `crew`"), "{err}");
+    assert_eq!(with(&["reload"]).1, "reload: nothing to do\n");
+    let file = place.text("t.toml");
+    place.write("t.toml", file.replace("\"count\"", "\"cuont\""));
+    let (code, _, err) = with(&["reload"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("422") && err.contains("did you mean `count`"), "{err}");
+    place.write("t.toml", file.replace("[crews.crew]", "[crews.crew]\nsteps = { push = \"1ms\" }"));
+    let (_, planned, err) = with(&["reload", "--plan"]);
+    assert!(planned.contains("1ms"), "{planned}{err}");
+    place.write("t.toml", file);
     assert_eq!(with(&["drain"]).1, "drain of t: done\n");
     let out = run.end();
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));

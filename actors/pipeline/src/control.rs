@@ -20,6 +20,8 @@ pub enum ControlAct {
     Kill,
     /// Closes the sources of the whole run, which ends once everything in flight is completed.
     Drain,
+    /// Reads the file of the whole run again, and goes on with it.
+    Reload,
 }
 
 impl ControlAct {
@@ -31,6 +33,7 @@ impl ControlAct {
             ControlAct::Scale(_) => "scale",
             ControlAct::Kill => "kill",
             ControlAct::Drain => "drain",
+            ControlAct::Reload => "reload",
         }
     }
 
@@ -42,6 +45,7 @@ impl ControlAct {
             ControlAct::Scale(_) => "scaled",
             ControlAct::Kill => "killed",
             ControlAct::Drain => "drain_ordered",
+            ControlAct::Reload => "reload_ordered",
         }
     }
 }

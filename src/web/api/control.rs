@@ -129,7 +129,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 /// Address of the client.
-fn by(request: &HttpRequest) -> String {
+pub(super) fn by(request: &HttpRequest) -> String {
     request.peer_addr().map_or_else(|| "an unknown client".to_owned(), |at| at.to_string())
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Operations;
 use super::super::routes::Answer;
+use super::control::by;
 use super::{Question, Refusal, query};
 use crate::plan::changes::{Changes, Moves};
 use crate::topology::ReloadError;
@@ -56,12 +57,13 @@ pub(crate) async fn reload(of: &Operations, request: &HttpRequest, body: &[u8]) 
         let text = format!("the body: {error}; `/api/openapi.json` describes it");
         Refusal::new(StatusCode::BAD_REQUEST, text)
     })?;
+    let reloaded = running.reload_file(moves, plan).await;
     if !plan {
-        let by = request.peer_addr();
-        let by = by.map_or_else(|| "an unknown client".to_owned(), |at| at.to_string());
-        log::warn!("reload, ordered by {by}");
+        let changed = reloaded.as_ref().map(|changes| !changes.is_empty());
+        let first = |why: &ReloadError| why.to_string().lines().next().unwrap_or("").to_owned();
+        running.reloaded_by(&by(request), changed.map_err(first));
     }
-    match running.reload_file(moves, plan).await {
+    match reloaded {
         Ok(changes) => Ok(HttpResponse::Ok().json(Reloaded {
             applied: !plan && !changes.is_empty(),
             text: changes.to_string(),
