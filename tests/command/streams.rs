@@ -119,7 +119,16 @@ fn letters_and_books_of_a_stream_are_seen_replayed_and_forgotten() {
         let out = place.run(all).assert().success().get_output().stdout.clone();
         serde_json::from_slice::<serde_json::Value>(&out).expect("JSON")
     };
-    place.run(["run", "t.toml", "--only", "inbox"]).assert().success();
+    // Other processes may burn what a loader stores, so it waits for them until it is drained.
+    let loader = start(&place, "a", &["--only", "inbox"]);
+    let show = ["pile", "show", "t.toml", "inbox", "--most", "100", "--format", "json", "--quiet"];
+    until("all lines are stored", || {
+        let out = place.run(show).output().expect("it runs").stdout;
+        let shown = serde_json::from_slice::<serde_json::Value>(&out).unwrap_or_default();
+        shown.as_array().map_or(0, Vec::len) == 100
+    });
+    loader.signal(Signal::TERM);
+    ends(loader);
     let shown = json(&["pile", "show", "t.toml", "inbox", "--most", "70"]);
     assert_eq!(shown.as_array().map_or(0, Vec::len), 70, "{shown}");
     place.run(["run", "t.toml"]).assert().code(3);

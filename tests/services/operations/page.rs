@@ -39,7 +39,7 @@ async fn the_page_and_all_its_files_are_served_under_a_strict_policy() {
             }
         }
     }
-    assert_eq!(found, 10, "{files:?}");
+    assert_eq!(found, 11, "{files:?}");
     let head = ask(address, "HEAD /", "host: localhost\r\n").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(ask(address, "POST /", "host: localhost\r\n").await.status, 405);
