@@ -14,6 +14,7 @@ mod code;
 mod plain;
 #[cfg(feature = "cli")]
 mod snippet;
+#[cfg(feature = "expressions")]
 mod within;
 
 pub use code::Code;

@@ -156,11 +156,13 @@ fn one<'a, T: ?Sized + 'static>(
             validator.report(mistake.at_key());
             return None;
         }
+        let rephrase = || rephrased(validator, path, kind, &error, &at);
         #[cfg(feature = "expressions")]
-        let found = super::expressions::mistake(validator, path, kind, &options, &at);
+        let mistake = super::expressions::mistake(validator, path, kind, &options, &at)
+            .unwrap_or_else(rephrase);
         #[cfg(not(feature = "expressions"))]
-        let found = None;
-        validator.report(found.unwrap_or_else(|| rephrased(validator, path, kind, &error, &at)));
+        let mistake = rephrase();
+        validator.report(mistake);
         if !take_out(options.to_mut(), &at) {
             return None;
         }

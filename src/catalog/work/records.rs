@@ -1,6 +1,7 @@
 //! Works on records: books whose body is one JSON value. Adjacent ones in a chain share one
 //! parsing and one writing of the body.
 
+#[cfg(feature = "expressions")]
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(in super::super) enum Kept {
     /// It is filtered out.
     No,
     /// It is split into these books. Such a work is the last of its crew.
+    #[cfg_attr(not(feature = "expressions"), allow(dead_code, reason = "`split` has one"))]
     Split(Vec<Book>),
 }
 
@@ -79,11 +81,13 @@ impl Record {
         Ok(())
     }
 
+    #[cfg(feature = "expressions")]
     /// The body, if it was read by [`Record::read`] or set.
     pub(super) fn body(&self) -> Option<&Json> {
         self.body.as_ref()
     }
 
+    #[cfg(feature = "expressions")]
     /// The text, if it was read by [`Record::text`].
     pub(super) fn known_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.text.as_deref().unwrap_or_default())
@@ -94,6 +98,7 @@ impl Record {
         (self.body, self.text, self.changed) = (Some(body), None, true);
     }
 
+    #[cfg(feature = "expressions")]
     /// Changes the body in place.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Json)) {
         if let Some(body) = &mut self.body {

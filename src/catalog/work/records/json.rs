@@ -49,6 +49,7 @@ impl Json {
         }
     }
 
+    #[cfg(feature = "expressions")]
     /// Removes the field at `path`, if it is there.
     pub(in super::super) fn remove(&mut self, path: &[String]) {
         let (Json::Table(fields), Some((key, below))) = (self, path.split_first()) else {
