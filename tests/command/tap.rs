@@ -93,7 +93,7 @@ fn an_operator_pauses_scales_kills_and_drains() {
     let (code, out, err) = with(&["pause", "crow"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
     assert!(err.contains("did you mean `crew`"), "{err}");
-    assert_eq!(with(&["reload"]).1, "reload: nothing to do\n");
+    assert_eq!(with(&["reload"]).1, "no changes\n");
     let file = place.text("t.toml");
     place.write("t.toml", file.replace("\"count\"", "\"cuont\""));
     let (code, _, err) = with(&["reload"]);
