@@ -85,7 +85,6 @@ impl OnTerminal {
 }
 
 #[test]
-#[ignore = "suspected to send signals to processes of other tests; passes alone"]
 fn a_terminal_shows_the_run_and_is_restored_whatever_ends_it() {
     let place = Place::new();
     let run = endless(&place, "");
